@@ -1,0 +1,125 @@
+"""What a target is: a light description with lazy references to its compiler and its runtime."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datk.depth.io_spec import Contract, DepthKind, Size
+from datk.errors import EnvironmentLacks, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from datk.depth.runner import Runner
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int8-dynamic", "int4-weights", "lut8", "lut6", "lut4")
+"""Every precision name datk knows; a target lists those it has."""
+
+InputForm = Literal["nhwc_uint8", "nchw_float"]
+"""What the deployment module takes: (1, h, w, 3) uint8, or (1, 3, h, w) float32, both RGB in 0..255."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """One artifact to compile. `module` already holds the float net or NNCF's quantised program."""
+
+    module: nn.Module
+    """Deployment module: raw RGB 0..255 in the target's input form -> (1, h, w) float32 depth.
+    For int8 it is the quantised torch.fx.GraphModule that NNCF made with this target's scheme."""
+    precision: str
+    input_size: Size
+    depth_kind: DepthKind
+    max_depth_m: float | None = None
+    photos: Sequence[NDArray[np.uint8]] = ()
+    """Bucket images (h, w, 3) uint8 RGB for range checks on real activations (fp16 overflow)."""
+    float_module: nn.Module | None = None
+    """The float deployment module behind a quantised one, for checks that need it."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Written into the file's own metadata where the format has any."""
+    options: Any = None
+    """The target's own Options model, or None."""
+    out: Path
+    """Existing empty folder. The target writes its artifact here and nothing elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """What a target built, and what its own checks found."""
+
+    artifact: Path
+    """The file or package (folder) to ship, inside BuildRequest.out."""
+    contract: Contract
+    extra_files: tuple[Path, ...] = ()
+    """Build scripts, plans, engines: shipped beside the artifact."""
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name -> {"status": "passed" | "failed" | "not_measured", "detail": str, ...figures}.
+    A failed check rejects the artifact (exit 3); not_measured carries its reason in detail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A light description: importing it imports no SDK. Every callable is a lazy "module:attr"."""
+
+    name: str
+    title: str
+    package: str
+    """The target's own package, __name__ of its __init__."""
+    suffix: str
+    """Of the artifact: .onnx, .tflite, .mlpackage."""
+    precisions: tuple[str, ...]
+    default_precisions: tuple[str, ...]
+    modules: tuple[str, ...]
+    """Importable names the compiler needs; doctor and export look for them before anything starts."""
+    extra: str
+    """Extra of the distribution that brings them: pip install "datk[EXTRA]"."""
+    input_form: InputForm = "nhwc_uint8"
+    build: str = ".build:build"
+    """(BuildRequest) -> BuildResult"""
+    runner: str | None = ".runner:open_artifact"
+    """(artifact: Path, contract: Contract) -> Runner; None when it cannot run on a host at all."""
+    scheme: str | None = ".scheme:scheme"
+    """() -> QuantScheme for int8; None when the target has no quantised precision."""
+    options: str | None = None
+    """pydantic model for recipe `targets[].options`."""
+    tools: tuple[str, ...] = ()
+    """Distributions whose version changes the artifact's bytes; part of the stage key."""
+
+    def missing(self) -> list[str]:
+        """Names from `modules` that cannot be found here. Imports nothing."""
+        return [m for m in self.modules if importlib.util.find_spec(m) is None]
+
+    def require(self) -> None:
+        """Raise EnvironmentLacks (exit 4) with the pip line unless every module is here."""
+        if missing := self.missing():
+            raise EnvironmentLacks(
+                f"target '{self.name}' needs {', '.join(missing)}, not installed here",
+                hint=f'pip install "datk[{self.extra}]"   (see `datk targets doctor {self.name}`)',
+            )
+
+    def check_precision(self, precision: str) -> None:
+        """Raise UsageError unless this target has the precision."""
+        if precision not in PRECISIONS:
+            raise UsageError(f"no precision named '{precision}'", hint=f"known: {', '.join(PRECISIONS)}")
+        if precision not in self.precisions:
+            raise UsageError(
+                f"target '{self.name}' has no {precision}", hint=f"it has: {', '.join(self.precisions)}"
+            )
+
+    def load(self, reference: str) -> Callable[..., Any]:
+        """Resolve one of the lazy references above, e.g. target.load(target.build)."""
+        module, attribute = reference.split(":")
+        return getattr(importlib.import_module(module, package=self.package), attribute)  # type: ignore[no-any-return]
+
+    def open(self, artifact: Path, contract: Contract) -> Runner:
+        """A runner for an artifact on this machine. Raises EnvironmentLacks when there is none."""
+        if self.runner is None:
+            raise EnvironmentLacks(f"target '{self.name}' cannot run on a host", hint="run it through the farm")
+        return self.load(self.runner)(artifact, contract)  # type: ignore[no-any-return]

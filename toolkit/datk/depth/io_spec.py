@@ -1,0 +1,108 @@
+"""What the tensors at an artifact's edges mean. Written to contract.json beside every artifact."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Size = tuple[int, int]
+"""(height, width) in pixels, everywhere."""
+
+PATCH = 14
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class DepthKind(StrEnum):
+    """The physical quantity of a depth map and, with it, its sign."""
+
+    DISPARITY_AFFINE_INVARIANT = "disparity_affine_invariant"
+    """Inverse depth up to an unknown scale and shift, >= 0. Larger is nearer."""
+    DEPTH_METRIC_M = "depth_metric_m"
+    """Depth along the optical axis in metres. Larger is farther."""
+
+    @property
+    def larger_is(self) -> Literal["nearer", "farther"]:
+        return "nearer" if self is DepthKind.DISPARITY_AFFINE_INVARIANT else "farther"
+
+
+class TensorSpec(BaseModel):
+    """One tensor at an artifact's edge."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["uint8", "int8", "float16", "float32"]
+    layout: Literal["NHWC", "NCHW", "HWC", "NHW", "image"]
+    colour_order: Literal["RGB", "BGR"] | None = None
+    value_range: tuple[float, float] | None = None
+    """Inclusive range of values; None when it depends on the weights."""
+
+
+class Contract(BaseModel):
+    """All an app must know to feed an artifact and read its answer. Serialised as contract.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    input: TensorSpec
+    output: TensorSpec
+    depth_kind: DepthKind
+    larger_is: Literal["nearer", "farther"]
+    max_depth_m: float | None = None
+    """Upper end of a metric output in metres; None for relative disparity."""
+    input_size: Size
+    """(height, width) of the bucket; both multiples of 14."""
+    resize_to_input: str = (
+        "plain resize of the 8-bit RGB image to (height, width): cv2.INTER_CUBIC, "
+        "rounded and clipped to 0..255; aspect ratio not kept, no letterbox"
+    )
+    resize_output: str = "bilinear, align_corners=True, to the original (height, width)"
+    normalisation: str = Field(
+        default="inside the artifact: (rgb/255 - mean)/std with ImageNet mean and std; do not normalise in the app"
+    )
+    precision: str
+    """fp32, fp16, int8, ...: the artifact's precision name."""
+
+    @property
+    def signature(self) -> str:
+        """One line for logs: what goes in, what comes out, which way the sign points."""
+        h, w = self.input_size
+        return f"{h}x{w} {self.input.dtype} {self.input.colour_order} -> {self.depth_kind} (larger is {self.larger_is})"
+
+
+def contract_for(
+    *,
+    input_size: Size,
+    depth_kind: DepthKind,
+    precision: str,
+    max_depth_m: float | None = None,
+    layout: Literal["NHWC", "image"] = "NHWC",
+    input_name: str = "image",
+    output_name: str = "depth",
+    output_shape: tuple[int, ...] | None = None,
+    output_layout: Literal["NHWC", "NCHW", "NHW"] = "NHW",
+    output_dtype: Literal["float16", "float32"] = "float32",
+) -> Contract:
+    """The contract every built-in target shares: 8-bit RGB in, a depth map of the same size out."""
+    h, w = input_size
+    return Contract(
+        input=TensorSpec(
+            name=input_name, shape=(1, h, w, 3), dtype="uint8", layout=layout, colour_order="RGB", value_range=(0, 255)
+        ),
+        output=TensorSpec(
+            name=output_name,
+            shape=output_shape or (1, h, w),
+            dtype=output_dtype,
+            layout=output_layout,
+            value_range=(0, max_depth_m) if max_depth_m else None,
+        ),
+        depth_kind=depth_kind,
+        larger_is=depth_kind.larger_is,
+        max_depth_m=max_depth_m,
+        input_size=input_size,
+        precision=precision,
+    )
