@@ -1,0 +1,209 @@
+"""Recipe sections of the learning stages. Defaults are the paper's where the paper gives them.
+
+Source of the defaults: Depth Anything V2 (arXiv 2406.09414) sections 5.2 and 7.1; what the paper does not
+give (schedule shape, weight decay, warm-up, feature weight) is the choice of this project and says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from datk.depth.io_spec import PATCH
+
+NetSize = Literal["tiny", "small", "base", "large", "giant"]
+
+
+def _two_nearest(side: int) -> str:
+    low = max(PATCH, side // PATCH * PATCH)
+    return f"{side} is not a multiple of {PATCH}; nearest are {low} and {low + PATCH}"
+
+
+def size_from_value(value: Any) -> Any:
+    """126, "126", "126x154" and [126, 154] all mean a (height, width); anything else is left for the type check."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+        if len(parts) <= 2 and all(p.strip().isdigit() for p in parts):
+            return (int(parts[0]), int(parts[-1]))
+        raise ValueError(f"'{value}' is not a size; write 518 or HxW such as 392x518")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_bucket(size: tuple[int, int]) -> tuple[int, int]:
+    for side in size:
+        if side <= 0 or side % PATCH:
+            raise ValueError(_two_nearest(side))
+    return size
+
+
+Bucket = Annotated[tuple[int, int], BeforeValidator(size_from_value), AfterValidator(_check_bucket)]
+"""(height, width) in pixels, both multiples of 14."""
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PathText = Annotated[Path, Field(strict=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LossSection(_Section):
+    """Weights and guards of the training losses."""
+
+    ssi_weight: float = Field(default=1.0, ge=0)
+    """Weight of the scale-and-shift-invariant loss (no unit)."""
+    gradient_weight: float = Field(default=2.0, ge=0)
+    """Weight of the multi-scale gradient matching loss (no unit); the paper's ratio is 1:2."""
+    gradient_scales: int = Field(default=4, ge=1, le=6)
+    """Number of gradient scales; strides 1, 2, 4, 8 ... pixels."""
+    gradient_ramp: Fraction = 0.0
+    """Fraction of the steps over which the gradient weight grows linearly from 0 (from-scratch training needs it)."""
+    scale_floor: float = Field(default=1e-6, gt=0)
+    """Lower bound of the mean absolute deviation a map is divided by; 1e-2 keeps from-scratch training calm."""
+    anchor_weight: float = Field(default=0.0, ge=0)
+    """Weight of a plain L1 term to the 0..1 target, which fixes the scale and shift the other losses leave free."""
+    anchor_offset: Fraction = 0.1
+    """Where the anchor puts the farthest point: target = offset + (1 - offset) * disparity, clear of the final ReLU."""
+    top_loss_fraction: Fraction = 0.0
+    """Fraction of an image's pixels with the largest loss that is ignored; 0.1 for students in the paper."""
+    feature_weight: float = Field(default=1.0, ge=0)
+    """Weight of the feature alignment loss (no unit; not published, 1 is this project's choice)."""
+    feature_margin: float = Field(default=0.85, gt=-1, le=1)
+    """Tokens whose cosine with the reference already exceeds this are left out."""
+
+
+class ScheduleSection(_Section):
+    """How long, how fast, in which arithmetic."""
+
+    steps: int = Field(default=160_000, ge=1)
+    """Optimiser steps; ignored when budget_s is set."""
+    budget_s: float | None = Field(default=None, gt=0)
+    """Seconds the stage may take: the step time is measured and the steps fitted to it. None: use `steps`."""
+    batch_size: int = Field(default=64, ge=1)
+    """Images a step."""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    """The paper says Adam; adamw decouples the weight decay."""
+    encoder_lr: float = Field(default=5e-6, gt=0)
+    """Peak learning rate of the encoder, 1/step."""
+    decoder_lr: float = Field(default=5e-5, gt=0)
+    """Peak learning rate of everything else, 1/step."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decay of matrices and kernels (never of biases, norms, position embedding or tokens)."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Adam's first moment decay."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Adam's second moment decay."""
+    warmup: Fraction = 0.0
+    """Fraction of the steps over which the learning rate grows linearly from 0."""
+    decay: Literal["constant", "linear", "cosine", "poly"] = "linear"
+    """Shape after the warm-up; poly has power 0.9. All but constant end at final_lr_ratio."""
+    final_lr_ratio: Fraction = 0.0
+    """Learning rate at the end, as a fraction of the peak."""
+    grad_clip: float | None = Field(default=None, gt=0)
+    """Upper bound of the gradient's global L2 norm. None: no clipping (the paper names none)."""
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    """bf16 needs hardware that computes in it (refused otherwise); auto takes it where native; losses stay fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPU when torch sees one, else the CPU."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of an exponential moving average of the weights, which then is the result. None: off."""
+    checkpoint_every_s: float = Field(default=300.0, gt=0)
+    """Seconds between checkpoints."""
+    collapse_window: int = Field(default=100, ge=2)
+    """Steps with an output of (almost) no spread after which training stops with a message."""
+    loader_threads: int = Field(default=1, ge=1)
+    """Threads that decode and augment images ahead of the step."""
+
+
+class AugmentSection(_Section):
+    """What is done to a training picture; geometry moves image and target together."""
+
+    flip: bool = True
+    """Mirror left-right with probability 1/2."""
+    min_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest crop as a fraction of the largest that has the bucket's shape; the place is always random."""
+    max_stretch: float = Field(default=1.0, ge=1)
+    """Largest change of aspect ratio of the crop, as a factor."""
+    colour: Fraction = 0.0
+    """Strength of brightness, contrast, saturation and hue jitter; 0 off, 0.5 strong."""
+    blur: Fraction = 0.0
+    """Probability of a Gaussian blur (sigma 0.1 to 2 pixels at 518, scaled with the bucket)."""
+    grey: Fraction = 0.0
+    """Probability of a grey picture."""
+    noise: Fraction = 0.0
+    """Largest standard deviation of added Gaussian noise, in units of the 0..1 range."""
+
+
+class TeacherSection(_Section):
+    """The teacher: trained on synthetic images with exact depth only."""
+
+    size: NetSize = "giant"
+    """Preset of the net."""
+    input_size: Bucket = (518, 518)
+    """(height, width) of the training crop in pixels, multiples of 14."""
+    init: Literal["scratch", "checkpoint"] = "scratch"
+    """scratch: random weights. checkpoint: `checkpoint` names a depth net or a DINOv2 encoder."""
+    checkpoint: PathText | None = None
+    """Weights to start from; needed exactly when init is checkpoint."""
+    loss: LossSection = LossSection()
+    schedule: ScheduleSection = ScheduleSection()
+    augment: AugmentSection = AugmentSection()
+
+    @model_validator(mode="after")
+    def _checkpoint_named(self) -> Self:
+        if (self.init == "checkpoint") != (self.checkpoint is not None):
+            raise ValueError("init: checkpoint and checkpoint: FILE belong together")
+        return self
+
+
+class PseudoLabelSection(_Section):
+    """How the teacher labels photographs."""
+
+    input_size: Bucket | None = (518, 518)
+    """(height, width) the teacher sees, in pixels. None: the official rule, `short_side` and the photo's own aspect."""
+    short_side: int = Field(default=518, ge=PATCH, multiple_of=PATCH)
+    """Short side in pixels when input_size is None."""
+    batch_size: int = Field(default=8, ge=1)
+    """Photographs a forward pass (those of one size are put together)."""
+    flip_average: bool = False
+    """Average the maps of the picture and of its mirror image."""
+    format: Literal["png16", "npy16"] = "png16"
+    """png16: 16-bit PNG, 65535 = nearest. npy16: NumPy float16, 1 = nearest."""
+
+
+class StudentSection(_Section):
+    """The student: distilled from pseudo-labelled real photographs only, never from synthetic images."""
+
+    size: NetSize = "small"
+    """Preset of the net."""
+    input_size: Bucket = (518, 518)
+    """(height, width) of the training crop in pixels, multiples of 14."""
+    init: Literal["scratch", "teacher", "checkpoint"] = "scratch"
+    """scratch: random weights. teacher: the teacher's own (same size only). checkpoint: `checkpoint`."""
+    checkpoint: PathText | None = None
+    """A depth net or a DINOv2 encoder to start from; needed exactly when init is checkpoint."""
+    feature_source: Literal["dinov2_checkpoint", "teacher_encoder", "off"] = "teacher_encoder"
+    """Whose patch tokens the student's are aligned with; never a random encoder.
+
+    The paper aligns with a frozen DINOv2; that needs its file, so the default is the trained teacher."""
+    dinov2_checkpoint: PathText | None = None
+    """Pre-trained DINOv2 encoder file; needed exactly when feature_source is dinov2_checkpoint."""
+    dinov2_size: NetSize = "small"
+    """Preset of that encoder."""
+    loss: LossSection = LossSection(top_loss_fraction=0.1)
+    schedule: ScheduleSection = ScheduleSection(steps=480_000, batch_size=192)
+    augment: AugmentSection = AugmentSection()
+
+    @model_validator(mode="after")
+    def _files_named(self) -> Self:
+        if (self.init == "checkpoint") != (self.checkpoint is not None):
+            raise ValueError("init: checkpoint and checkpoint: FILE belong together")
+        if (self.feature_source == "dinov2_checkpoint") != (self.dinov2_checkpoint is not None):
+            raise ValueError(
+                "feature_source: dinov2_checkpoint and dinov2_checkpoint: FILE belong together; "
+                "without that file use feature_source: teacher_encoder or off"
+            )
+        return self
