@@ -1,0 +1,157 @@
+"""NNCF on the exported program: accuracy, zero points, determinism, errors, silence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datk.errors import CheckpointError, DataError
+from datk.quantize.calibration import check_calibration, choose, input_tensor
+from datk.quantize.program import load_program, save_program
+from datk.quantize.ptq import quantize_module
+from datk.quantize.symmetric import activation_zero_points, make_activations_symmetric, symmetric_scale
+from datk.targets.pt2e import LinearConvQuantizer, QuantScheme
+
+SIZE = (28, 42)
+
+
+def scheme(*, smooth=False, bias=True, fold=True, **options):
+    return QuantScheme(
+        quantizer=LinearConvQuantizer(**options), fold_quantize=fold, smooth_quant=smooth, fast_bias_correction=bias
+    )
+
+
+def quantise(toy, images, chosen, *, form="nhwc_uint8", seed=0, **kw):
+    return quantize_module(toy(form), images, chosen, input_form=form, input_size=SIZE, seed=seed, **kw)
+
+
+def correlation(a, b):
+    return float(np.corrcoef(a.numpy().ravel(), b.numpy().ravel())[0, 1])
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        scheme(),
+        scheme(symmetric_activations=True),
+        scheme(unsigned_activations=True, smooth=True),
+        scheme(quantize_outputs=True, fold=False, bias=False),
+        scheme(per_channel_weights=False),
+        scheme(transposed_convs=True),
+    ],
+    ids=["plain", "symmetric", "unsigned-smooth", "outputs-unfolded", "per-tensor", "transposed"],
+)
+def test_int8_program_follows_the_float_net(toy, images, chosen):
+    x = input_tensor(images[0], "nhwc_uint8")
+    assert correlation(quantise(toy, images, chosen)(x), toy()(x)) > 0.99
+
+
+def test_nchw_float_form_is_quantised_too(toy, images):
+    x = input_tensor(images[0], "nchw_float")
+    assert x.shape == (1, 3, *SIZE) and x.dtype == torch.float32
+    quantised = quantise(toy, images, scheme(), form="nchw_float")
+    assert correlation(quantised(x), toy("nchw_float")(x)) > 0.99
+
+
+def test_weights_are_stored_as_int8_and_as_many_as_selected(toy, images):
+    quantised = quantise(toy, images, scheme())
+    stored = [b for b in quantised.buffers() if b.dtype == torch.int8 and b.ndim > 1]
+    assert len(stored) == 9
+
+
+def test_symmetric_scheme_leaves_no_zero_point(toy, images):
+    """NNCF itself gives the tensor behind a ReLU an unsigned range; TensorRT rejects that."""
+    import datk.quantize.ptq as ptq
+
+    quantised = quantise(toy, images, scheme(symmetric_activations=True))
+    assert set(activation_zero_points(quantised)) == {0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ptq, "make_activations_symmetric", lambda program: 0)
+        raw = quantise(toy, images, scheme(symmetric_activations=True))
+    assert set(activation_zero_points(raw)) == {0, -127}
+    x = input_tensor(images[0], "nhwc_uint8")
+    before = raw(x)
+    assert make_activations_symmetric(raw) == 1
+    assert set(activation_zero_points(raw)) == {0}
+    assert correlation(raw(x), before) > 0.99
+
+
+@given(st.floats(1e-6, 1e3), st.integers(-128, 127))
+def test_symmetric_scale_keeps_every_value_in_range(scale, zero_point):
+    new = symmetric_scale(scale, zero_point, -128, 127)
+    if zero_point == 0:
+        assert new == scale
+    else:
+        assert new * 127 >= scale * (127 - zero_point) * (1 - 1e-9)
+        assert new * 127 >= scale * (zero_point + 128) * (1 - 1e-9)
+
+
+def test_unsigned_range_gets_exactly_the_doubled_scale():
+    assert symmetric_scale(0.5, -127, -127, 127) == 1.0
+
+
+def test_same_images_and_seed_give_the_same_program(toy, images):
+    x = input_tensor(images[0], "nhwc_uint8")
+    once, again = (quantise(toy, images, scheme(smooth=True), seed=3)(x) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_float_module_is_left_untouched(toy, images):
+    module = toy()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    quantize_module(module, images, scheme(smooth=True), input_form="nhwc_uint8", input_size=SIZE, seed=0)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+def test_program_survives_the_disk_bit_for_bit(toy, images, tmp_path):
+    quantised = quantise(toy, images, scheme())
+    x = input_tensor(images[0], "nhwc_uint8")
+    save_program(quantised, x, tmp_path / "net.pt2")
+    assert torch.equal(load_program(tmp_path / "net.pt2")(x), quantised(x))
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt2"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x80\x04pickle"])
+def test_a_file_that_is_no_program_is_named(tmp_path, content):
+    (tmp_path / "net.pt2").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"net\.pt2"):
+        load_program(tmp_path / "net.pt2")
+
+
+def test_missing_program_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_program(tmp_path / "none.pt2")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([], "empty"),
+        ([np.zeros((28, 28, 3), np.uint8)], r"image 0: expected uint8 RGB of shape \(28, 42, 3\)"),
+        ([np.zeros((28, 42, 3), np.float32)], "float32"),
+        ([np.zeros((28, 42), np.uint8)], r"\(28, 42\)"),
+        ([np.full((28, 42, 3), 7, np.uint8)] * 3, "one flat colour"),
+    ],
+)
+def test_unusable_calibration_sets_are_refused(bad, message):
+    with pytest.raises(DataError, match=message) as caught:
+        check_calibration(bad, SIZE)
+    assert caught.value.hint
+
+
+def test_choose_draws_by_seed_without_repetition(images):
+    first = choose(images, count=4, seed=1)
+    assert len({id(i) for i in first}) == 4
+    assert [id(i) for i in first] == [id(i) for i in choose(images, count=4, seed=1)]
+    assert len(choose(images, count=99, seed=1)) == len(images)
+
+
+def test_progress_reaches_its_total_and_nncf_is_silent(toy, images, capfd):
+    seen = []
+    quantise(toy, images, scheme(smooth=True), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (12, 12)
+    assert seen == sorted(seen)
+    assert capfd.readouterr().out == ""

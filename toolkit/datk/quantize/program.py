@@ -1,0 +1,46 @@
+"""Quantised programs on disk, as torch.export's own .pt2 archive."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+from pathlib import Path
+
+import torch
+from torch.fx import GraphModule
+
+from datk.artifact.files import atomic_path
+from datk.errors import CheckpointError
+from datk.quantize.ptq import export_program
+from datk.targets.chatter import sdk_chatter_off
+
+
+def save_program(module: GraphModule, example: torch.Tensor, path: Path) -> None:
+    """Write module as a .pt2 archive, atomically. example: one input as the module takes it."""
+    program = export_program(module, example)
+    with atomic_path(path) as part, sdk_chatter_off():
+        torch.export.save(program, part)
+
+
+def load_program(path: Path) -> GraphModule:
+    """Read back what save_program wrote. Raises CheckpointError when path is no readable .pt2 archive."""
+    register_quantized_ops()
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: not a .pt2 archive or cut short", hint="quantise again: datk quantize")
+    try:
+        with sdk_chatter_off():
+            program = torch.export.load(path)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: torch.export cannot read it ({error})", hint="quantise again") from error
+    module = program.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    return module
+
+
+def register_quantized_ops() -> None:
+    """Register torch.ops.quantized_decomposed, without which a quantised archive does not load."""
+    with sdk_chatter_off():
+        importlib.import_module("torchao.quantization.pt2e")
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
