@@ -1,0 +1,142 @@
+"""Reading a weights file without running anything in it: safetensors, or torch's restricted unpickler."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from datk.errors import CheckpointError
+
+WRAPPERS = ("model", "state_dict")
+"""Keys under which training scripts keep the weights beside optimizer state and epoch."""
+_EXPECTED = "expected a .pth written by torch.save or a .safetensors file"
+_BROKEN = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+)
+"""What torch's restricted unpickler raises on files that are not what they claim to be."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The tensors of a file under the names it uses, after unwrapping."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    """safetensors' own metadata; empty for torch files."""
+    wrapper: str | None
+    """The key the tensors stood under, or None for a flat file."""
+    sha256: str
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Tensors of a .pth or .safetensors file on the CPU, recognised by content and not by its name.
+
+    Nothing in the file is executed. Raises CheckpointError for whatever else the file is.
+    """
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder", hint="name the file in it, such as model.safetensors")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    with path.open("rb") as handle:
+        head = handle.read(512)
+    _reject_impostors(path, head)
+    if head[8:9] == b"{" and not head.startswith((b"PK", b"\x80")):
+        tensors, metadata = _read_safetensors(path)
+        wrapper = None
+    else:
+        tensors, wrapper = _read_torch(path, head)
+        metadata = {}
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return WeightsFile(_without_module_prefix(tensors), metadata, wrapper, digest)
+
+
+def _reject_impostors(path: Path, head: bytes) -> None:
+    """Name the usual results of a failed download."""
+    text = head.lstrip().lower()
+    if not head:
+        raise CheckpointError(f"{path}: is empty", hint="the download failed; fetch it again")
+    if text.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path}: is a Git LFS pointer, not the weights", hint="git lfs pull")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise CheckpointError(
+            f"{path}: is a web page, not weights",
+            hint="use the download link of the file itself (/resolve/, not /blob/)",
+        )
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: not a complete safetensors file ({error})", hint="the download may be cut short; fetch it again"
+        ) from error
+
+
+def _read_torch(path: Path, head: bytes) -> tuple[dict[str, Tensor], str | None]:
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: the file is cut short", hint="fetch it again")
+    if not head.startswith((b"PK", b"\x80")):
+        raise CheckpointError(f"{path}: not a weights file", hint=_EXPECTED)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except _BROKEN as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(
+                f"{path}: refused, it is cut short or holds more than plain tensors (nothing was run): {reason[:200]}",
+                hint="fetch it again from its publisher, or save its state_dict() as safetensors where you trust it",
+            ) from error
+        raise CheckpointError(f"{path}: cannot be read ({reason[:200]})", hint=_EXPECTED) from error
+    return _unwrap(path, content)
+
+
+def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not named tensors", hint=_EXPECTED)
+    for key in WRAPPERS:
+        inner = content.get(key)
+        if isinstance(inner, Mapping):
+            return _only_tensors(path, inner, f"'{key}'"), key
+    return _only_tensors(path, content, "the file"), None
+
+
+def _only_tensors(path: Path, content: Mapping[Any, Any], where: str) -> dict[str, Tensor]:
+    odd = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
+    if odd or not content:
+        named = ", ".join(odd[:5]) or "nothing"
+        raise CheckpointError(
+            f"{path}: {where} must hold named tensors only, found {named}",
+            hint=f"known wrappers are {', '.join(WRAPPERS)}",
+        )
+    return {str(k): v for k, v in content.items()}
+
+
+def _without_module_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the `module.` that distributed training puts before every name."""
+    if all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors

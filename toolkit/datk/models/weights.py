@@ -1,0 +1,172 @@
+"""Loading whatever Depth Anything V2 weights a user has, strictly and safely, and saving our own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from datk.depth.io_spec import DepthKind
+from datk.errors import CheckpointError
+from datk.models.checkpoint_file import WeightsFile, read_weights
+from datk.models.checkpoint_keys import ENCODER, ENCODER_ONLY, SourceFormat, official_names, recognise
+from datk.models.checkpoint_kind import resolve_kind
+from datk.models.depth_anything import DepthAnything
+from datk.models.dinov2 import DinoV2
+from datk.models.presets import PRESETS, Preset
+from datk.models.presets import preset as preset_named
+
+SHOWN_PROBLEMS = 8
+_RESERVED = ("preset", "depth_kind", "max_depth_m", "format")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A net and all that is known about where its weights came from."""
+
+    net: DepthAnything
+    """float32, eval mode, on the CPU."""
+    preset: Preset
+    depth_kind: DepthKind
+    max_depth_m: float | None
+    source_format: str
+    """official, huggingface, distill-any-depth or datk; "+wrapper" added for training-script files."""
+    sha256: str
+    """Of the file as it lies on disk."""
+    licence: str
+    """SPDX name: what the file's own metadata says, else that of the published weights of this size."""
+    metadata: dict[str, str]
+    """safetensors metadata of the file; empty for .pth."""
+
+
+def load_checkpoint(
+    path: Path | str, *, depth_kind: DepthKind | None = None, max_depth_m: float | None = None
+) -> Checkpoint:
+    """Load a whole net. Size and wrapper are recognised by content, relative or metric as resolve_kind says.
+
+    Takes official relative and metric .pth files, training-script files, Hugging Face safetensors with the
+    config.json beside them, Distill-Any-Depth's and datk's own. float16, bfloat16 and float64 become
+    float32. Nothing in the file is run. Raises CheckpointError listing the first problems.
+    """
+    path = Path(path)
+    file = read_weights(path)
+    source = _recognised(path, file)
+    if source in ENCODER_ONLY:
+        raise CheckpointError(
+            f"{path}: a DINOv2 encoder without a depth head, for training only",
+            hint="name it as the student's feature_source or encoder; to export, take a depth_anything_v2_*.pth",
+        )
+    state = official_names(file.tensors, source)
+    preset = _preset_of(path, state)
+    kind, maximum = resolve_kind(path, source, preset, file.metadata, depth_kind, max_depth_m)
+    with torch.device("meta"):
+        net = DepthAnything(preset, depth_kind=kind, max_depth_m=maximum)
+    _fill(path, net, state, f"Depth Anything V2 {preset.name}")
+    return Checkpoint(
+        net=net,
+        preset=preset,
+        depth_kind=kind,
+        max_depth_m=maximum,
+        source_format=("datk" if "depth_kind" in file.metadata else source) + ("+wrapper" if file.wrapper else ""),
+        sha256=file.sha256,
+        licence=file.metadata.get("licence", preset.licence),
+        metadata=file.metadata,
+    )
+
+
+def load_encoder(path: Path | str, preset: Preset | str) -> DinoV2:
+    """The encoder of that size from a DINOv2 file (Meta's or Hugging Face's) or from any whole checkpoint.
+
+    Returns it in float32 and eval mode on the CPU. Raises CheckpointError for another size, for register variants,
+    and for whatever load_checkpoint refuses.
+    """
+    path = Path(path)
+    wanted = preset_named(preset) if isinstance(preset, str) else preset
+    file = read_weights(path)
+    state = official_names(file.tensors, _recognised(path, file))
+    if any("register_tokens" in name for name in state):
+        raise CheckpointError(f"{path}: a DINOv2 with registers", hint="Depth Anything V2 uses the one without")
+    found = _preset_of(path, state)
+    if found.name != wanted.name:
+        raise CheckpointError(f"{path}: holds a {found.name} encoder, expected {wanted.name}")
+    encoder_state = {k.removeprefix(ENCODER): v for k, v in state.items() if k.startswith(ENCODER)}
+    with torch.device("meta"):
+        encoder = DinoV2(wanted)
+    _fill(path, encoder, encoder_state, f"DINOv2 {wanted.name} encoder")
+    return encoder
+
+
+def save_checkpoint(net: DepthAnything, path: Path | str, *, metadata: dict[str, str]) -> None:
+    """Write net as safetensors with official names; size, kind and maximum depth go into its metadata.
+
+    metadata: strings to add, such as licence; must not name what is derived from net. Written under a temporary
+    name, synchronised and renamed. Two equal nets with equal metadata give equal bytes.
+    """
+    path = Path(path)
+    assert not set(metadata) & set(_RESERVED), f"reserved metadata: {set(metadata) & set(_RESERVED)}"
+    own = {"format": "pt", "preset": net.preset.name, "depth_kind": str(net.depth_kind.value)}
+    own |= {} if net.max_depth_m is None else {"max_depth_m": f"{net.max_depth_m:g}"}
+    state = {k: v.detach().to("cpu", torch.float32).contiguous().clone() for k, v in net.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(state, part, metadata=own | metadata)
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _recognised(path: Path, file: WeightsFile) -> SourceFormat:
+    source = recognise(set(file.tensors))
+    if source is None:
+        first = ", ".join(sorted(file.tensors)[:4])
+        raise CheckpointError(
+            f"{path}: no Depth Anything V2 weights; its tensors are named {first}, ...",
+            hint="expected pretrained.* and depth_head.*, or Hugging Face's backbone.*, neck.*, head.*",
+        )
+    return source
+
+
+def _preset_of(path: Path, state: dict[str, Tensor]) -> Preset:
+    """By width and number of blocks."""
+    token = state.get(f"{ENCODER}cls_token")
+    dim = token.shape[-1] if token is not None and token.ndim else 0
+    blocks = {name.split(".")[2] for name in state if name.startswith(f"{ENCODER}blocks.")}
+    for preset in PRESETS.values():
+        if (preset.dim, preset.depth) == (dim, len(blocks)):
+            return preset
+    known = ", ".join(f"{p.name} {p.dim}/{p.depth}" for p in PRESETS.values())
+    raise CheckpointError(f"{path}: an encoder of width {dim} with {len(blocks)} blocks", hint=f"known: {known}")
+
+
+def _fill(path: Path, net: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Put state into net, which stands on the meta device; every problem is found before anything is raised."""
+    expected = net.state_dict()
+    problems = [f"missing: {name}" for name in expected if name not in state]
+    problems += [f"unexpected: {name}" for name in state if name not in expected]
+    ready: dict[str, Tensor] = {}
+    for name in [n for n in expected if n in state]:
+        tensor = state.pop(name)
+        if tensor.shape != expected[name].shape:
+            problems.append(f"shape: {name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
+        elif not tensor.is_floating_point():
+            problems.append(f"type: {name} is {str(tensor.dtype).removeprefix('torch.')}, expected floating point")
+        else:
+            ready[name] = tensor.detach().to(torch.float32, copy=True).contiguous()
+            if bad := int((~torch.isfinite(ready[name])).sum()):
+                problems.append(f"not finite: {name} holds {bad} NaN or infinite values")
+    if problems:
+        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+        rest = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+        raise CheckpointError(
+            f"{path}: not a {what} checkpoint, {len(problems)} problems{shown}{rest}",
+            hint="datk doctor weights FILE shows what a file holds",
+        )
+    net.load_state_dict(ready, strict=True, assign=True)
+    net.eval()
