@@ -63,6 +63,9 @@ class LossSection(_Section):
     """Fraction of the steps over which the gradient weight grows linearly from 0 (from-scratch training needs it)."""
     scale_floor: float = Field(default=1e-6, gt=0)
     """Lower bound of the mean absolute deviation a map is divided by; 1e-2 keeps from-scratch training calm."""
+    output: Literal["relu", "raw"] = "relu"
+    """What losses see: the map behind the final ReLU, or before it. From scratch take raw: a ReLU that dies at the
+    start has no gradient. After raw training the last bias is lifted until the ReLU cuts (almost) nothing."""
     anchor_weight: float = Field(default=0.0, ge=0)
     """Weight of a plain L1 term to the 0..1 target, which fixes the scale and shift the other losses leave free."""
     anchor_offset: Fraction = 0.1

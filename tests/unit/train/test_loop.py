@@ -1,0 +1,140 @@
+"""The loop: bit-exact resume, honest stops, budgets that hold across a restart."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from datk.config.train_sections import LossSection, ScheduleSection
+from datk.errors import CheckpointError, EnvironmentLacks, UsageError
+from datk.train.checkpoint import FILE_NAME
+from datk.train.loop import FitResult, StepLoss, TrainingError, fit
+from datk.train.precision import has_native_bf16
+from datk.train.samples import Batch
+from tests.unit.train.toys import ToyNet, toy_batches, toy_step
+
+SCHEDULE = ScheduleSection(
+    steps=12, batch_size=4, encoder_lr=1e-2, decoder_lr=1e-2, warmup=0.2, decay="cosine", device="cpu", precision="fp32",
+    ema_decay=0.9,
+)  # fmt: skip
+
+
+def _fit(net: ToyNet, folder: Path, section: ScheduleSection = SCHEDULE, **options: int) -> FitResult:
+    return fit(net, toy_step(net), toy_batches(), section, folder, fingerprint="toy", **options)
+
+
+def _bits(net: ToyNet) -> list[bytes]:
+    return [value.numpy().tobytes() for value in net.state_dict().values()]
+
+
+def test_resume_equals_uninterrupted_run(tmp_path: Path) -> None:
+    whole, halves = ToyNet(), ToyNet()
+    _fit(whole, tmp_path / "whole")
+    assert _fit(halves, tmp_path / "halves", stop_after=5).steps == 5
+    restarted = ToyNet(seed=99)  # a new process would not have the weights either
+    result = _fit(restarted, tmp_path / "halves")
+    assert result.resumed_from == 5 and result.steps == 12
+    assert _bits(restarted) == _bits(whole)
+    assert (tmp_path / "halves/loss.csv").read_bytes() == (tmp_path / "whole/loss.csv").read_bytes()
+
+
+def test_an_interrupt_saves_and_is_raised_again(tmp_path: Path) -> None:
+    whole, broken = ToyNet(), ToyNet()
+    _fit(whole, tmp_path / "whole")
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, toy_step(broken), toy_batches(), SCHEDULE, tmp_path / "b", fingerprint="toy", progress=interrupt)
+    again = ToyNet(seed=3)
+    assert _fit(again, tmp_path / "b").resumed_from == 7
+    assert _bits(again) == _bits(whole)
+
+
+def test_loader_threads_do_not_change_the_result(tmp_path: Path) -> None:
+    one, many = ToyNet(), ToyNet()
+    _fit(one, tmp_path / "one")
+    _fit(many, tmp_path / "many", SCHEDULE.model_copy(update={"loader_threads": 3}))
+    assert _bits(one) == _bits(many)
+
+
+def test_the_net_learns(tmp_path: Path) -> None:
+    net = ToyNet()
+    _fit(net, tmp_path, SCHEDULE.model_copy(update={"steps": 60}))
+    with (tmp_path / "loss.csv").open() as handle:
+        losses = [float(row["loss"]) for row in csv.DictReader(handle)]
+    assert len(losses) == 60
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+def test_a_non_finite_loss_stops_with_the_step(tmp_path: Path) -> None:
+    net = ToyNet()
+    inner = toy_step(net)
+
+    def poisoned(batch: Batch, done: float) -> StepLoss:
+        loss = inner(batch, done)
+        return StepLoss(loss.total * float("nan"), loss.parts, loss.output) if done >= 0.5 else loss
+
+    with pytest.raises(TrainingError, match="step 6: the loss is nan"):
+        fit(net, poisoned, toy_batches(), SCHEDULE, tmp_path, fingerprint="toy")
+
+
+def test_a_collapsed_net_stops_with_advice(tmp_path: Path) -> None:
+    net = ToyNet()
+    torch.nn.init.zeros_(net.head.weight)
+    torch.nn.init.constant_(net.head.bias, -1.0)  # behind the final ReLU: dead, no gradient
+    section = SCHEDULE.model_copy(update={"steps": 200, "collapse_window": 10})
+    with pytest.raises(TrainingError, match="constant for 10 steps") as caught:
+        fit(net, toy_step(net, LossSection()), toy_batches(), section, tmp_path, fingerprint="toy")
+    assert "output: raw" in (caught.value.hint or "")
+
+
+def test_a_budget_fits_the_steps_and_a_resumed_run_keeps_them(tmp_path: Path) -> None:
+    section = SCHEDULE.model_copy(update={"budget_s": 0.5})
+    first, fresh = ToyNet(), ToyNet()
+    paused = _fit(first, tmp_path / "a", section, stop_after=3)
+    assert paused.budget is not None and paused.budget["steps"] >= 10
+    resumed = _fit(ToyNet(), tmp_path / "a", section)
+    assert resumed.budget == paused.budget and resumed.steps == paused.budget["steps"]
+    plain = SCHEDULE.model_copy(update={"steps": int(paused.budget["steps"])})
+    _fit(fresh, tmp_path / "b", plain, stop_after=3)
+    assert _bits(first) == _bits(fresh), "measuring the step time must leave no trace in the weights"
+
+
+def test_a_budget_too_small_is_refused_with_the_arithmetic(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a budget of 0 s allows 0 steps"):
+        _fit(ToyNet(), tmp_path, SCHEDULE.model_copy(update={"budget_s": 1e-4}))
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
+    net = ToyNet()
+    _fit(net, tmp_path, stop_after=2)
+    with pytest.raises(CheckpointError, match="other settings or other data"):
+        fit(net, toy_step(net), toy_batches(), SCHEDULE, tmp_path, fingerprint="another")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+def test_a_damaged_state_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged training state"):
+        _fit(ToyNet(), tmp_path)
+
+
+def test_bf16_is_refused_where_it_is_emulated(tmp_path: Path) -> None:
+    section = SCHEDULE.model_copy(update={"precision": "bf16"})
+    if has_native_bf16(torch.device("cpu")):
+        assert _fit(ToyNet(), tmp_path, section).precision == "bf16"
+    else:
+        with pytest.raises(EnvironmentLacks, match="no native bfloat16"):
+            _fit(ToyNet(), tmp_path, section)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU is present: the refusal cannot be seen")
+def test_a_missing_gpu_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentLacks, match="no CUDA GPU"):
+        _fit(ToyNet(), tmp_path, SCHEDULE.model_copy(update={"device": "cuda"}))

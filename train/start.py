@@ -1,0 +1,74 @@
+"""How a net begins: seeded random weights, another net's, or a checkpoint; and the digest that ties a run to it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from datk.artifact.files import sha256_json
+from datk.errors import CheckpointError, UsageError
+from datk.models.depth_anything import DepthAnything
+from datk.models.weights import load_checkpoint, load_encoder
+
+UNIMPORTANT = {"schedule": {"checkpoint_every_s", "loader_threads"}}
+"""Fields that change how a run goes on, not what it computes."""
+
+
+def fresh_net(size: str, *, seed: int) -> DepthAnything:
+    """A relative net with random weights that depend on size and seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DepthAnything(size)
+
+
+def net_from_checkpoint(path: Path, size: str, *, seed: int) -> tuple[DepthAnything, str]:
+    """The net in a checkpoint, or a fresh head on the DINOv2 encoder in it; and which of the two, in words.
+
+    Raises CheckpointError when the file holds another size than asked for, or is unreadable.
+    """
+    try:
+        found = load_checkpoint(path)
+    except CheckpointError as whole:
+        try:
+            encoder = load_encoder(path, size)
+        except CheckpointError:
+            raise whole from None
+        net = fresh_net(size, seed=seed)
+        net.pretrained.load_state_dict(encoder.state_dict())
+        return net, "encoder from checkpoint, head random"
+    if found.preset.name != size:
+        raise CheckpointError(f"{path}: holds a {found.preset.name} net, the recipe asks for {size}")
+    if found.max_depth_m is not None:
+        raise CheckpointError(f"{path}: a metric net; disparity training starts from a relative one or an encoder")
+    return found.net, "checkpoint"
+
+
+def copy_of(teacher: DepthAnything, size: str) -> DepthAnything:
+    """A net of its own with the teacher's weights. Raises UsageError when the teacher has another size."""
+    if teacher.preset.name != size:
+        raise UsageError(
+            f"init: teacher, but the teacher is {teacher.preset.name} and the student {size}",
+            hint="use init: scratch, or the same size for both",
+        )
+    net = DepthAnything(size)
+    net.load_state_dict(teacher.state_dict())
+    return net
+
+
+def weights_digest(net: torch.nn.Module) -> str:
+    """sha256 over names, shapes and values of a net's state, in order."""
+    digest = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(section: BaseModel, **inputs: Any) -> str:
+    """Digest of all that determines a run's result: settings, seed, data and starting weights."""
+    values = section.model_dump(mode="json", exclude=UNIMPORTANT if "schedule" in type(section).model_fields else None)
+    return sha256_json({"section": values, **inputs})

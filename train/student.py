@@ -1,0 +1,104 @@
+"""The student: distilled from pseudo-labelled real photographs only; no synthetic image ever reaches it.
+
+Source: Depth Anything V2 section 5.2: the teacher's losses on pseudo-labels, the 10 % of pixels with the largest
+loss ignored, and V1's feature alignment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datk.artifact.files import sha256_file
+from datk.config.train_sections import StudentSection
+from datk.losses.feature_alignment import feature_alignment_loss
+from datk.models.depth_anything import DepthAnything
+from datk.models.weights import save_checkpoint
+from datk.train.features import Learner, feature_reference
+from datk.train.loop import Progress, StepLoss, fit
+from datk.train.objective import depth_loss, lift_above_relu
+from datk.train.pseudo_label import INDEX, load_labels
+from datk.train.result import TrainResult
+from datk.train.samples import Batch, Batches
+from datk.train.sources import PseudoLabelSource
+from datk.train.start import copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
+from datk.train.teacher import LIFT_BATCHES
+
+
+def distill(
+    section: StudentSection,
+    pseudo_labels_dir: Path,
+    teacher: DepthAnything,
+    out: Path,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    stop_after: int | None = None,
+) -> TrainResult:
+    """Train on pseudo_labels_dir (what label_photos wrote); write out/student.safetensors and out/loss.csv.
+
+    teacher: gives features (feature_source: teacher_encoder) or starting weights (init: teacher); its labels are
+    read from the folder. It stays frozen and out of the student's file. Resumes like train_teacher. Raises
+    TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
+    """
+    source = PseudoLabelSource(load_labels(pseudo_labels_dir))
+    net, started_from = _starting_net(section, teacher, seed)
+    reference = feature_reference(section, teacher)
+    learner = Learner(net, reference.dim if reference else None, seed=seed)
+    batches = Batches(
+        source,
+        input_size=section.input_size,
+        augment=section.augment,
+        batch_size=section.schedule.batch_size,
+        seed=seed,
+        keep_clean=reference is not None,
+    )
+
+    def step(batch: Batch, done: float) -> StepLoss:
+        raw, tokens = net.forward_train(batch.image)
+        dense = depth_loss(raw, net.activate(raw), batch.target, batch.valid, section.loss, done)
+        if reference is None:
+            return dense
+        feature = feature_alignment_loss(
+            learner.bridge(tokens).float(), reference(batch.clean).float(), margin=section.loss.feature_margin
+        )
+        total = dense.total + section.loss.feature_weight * feature
+        return StepLoss(total=total, parts={**dense.parts, "feature": feature}, output=dense.output)
+
+    inputs: dict[str, Any] = {"seed": seed, "data": sha256_file(pseudo_labels_dir / INDEX)}
+    if section.init == "teacher" or section.feature_source == "teacher_encoder":
+        inputs["teacher"] = weights_digest(teacher)
+    for role, path in (("start", section.checkpoint), ("dinov2", section.dinov2_checkpoint)):
+        if path is not None:
+            inputs[role] = sha256_file(path)
+    result = fit(
+        learner,
+        step,
+        batches,
+        section.schedule,
+        out,
+        fingerprint=fingerprint(section, **inputs),
+        progress=progress,
+        stop_after=stop_after,
+    )
+    net.to("cpu").eval()
+    raw_output = section.loss.output == "raw"
+    lift = lift_above_relu(net, [batches(i).image for i in range(LIFT_BATCHES)]) if raw_output else 0.0
+    facts = {
+        "images": len(source),
+        "started_from": started_from,
+        "feature_source": reference.name if reference else "off",
+        "bias_lift": lift,
+    }
+    weights = out / "student.safetensors"
+    metadata = {"role": "student", "training_data": "pseudo-labelled photographs", "licence": "Apache-2.0"}
+    save_checkpoint(net, weights, metadata=metadata)
+    return TrainResult(weights, sha256_file(weights), result, facts)
+
+
+def _starting_net(section: StudentSection, teacher: DepthAnything, seed: int) -> tuple[DepthAnything, str]:
+    if section.init == "teacher":
+        return copy_of(teacher, section.size), "teacher"
+    if section.checkpoint is not None:
+        return net_from_checkpoint(section.checkpoint, section.size, seed=seed)
+    return fresh_net(section.size, seed=seed), "scratch"

@@ -1,0 +1,80 @@
+"""The teacher: trained on synthetic images with exact depth, and on nothing else.
+
+Source: Depth Anything V2 sections 5.1 and 7.1: scale-and-shift-invariant and gradient matching loss, 1:2, on
+min-max normalised inverse depth.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datk.artifact.files import sha256_file
+from datk.config.train_sections import TeacherSection
+from datk.models.weights import save_checkpoint
+from datk.train.loop import Progress, StepLoss, fit
+from datk.train.objective import depth_loss, lift_above_relu
+from datk.train.result import TrainResult
+from datk.train.samples import Batch, Batches
+from datk.train.sources import SyntheticSource
+from datk.train.start import fingerprint, fresh_net, net_from_checkpoint
+
+LIFT_BATCHES = 4
+"""Training batches the final lift is measured on."""
+
+
+def train_teacher(
+    section: TeacherSection,
+    synthetic_dir: Path,
+    out: Path,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    stop_after: int | None = None,
+) -> TrainResult:
+    """Train on synthetic_dir (what datk.data.synthetic.generate wrote); write out/teacher.safetensors and out/loss.csv.
+
+    Resumes where an interrupted call with the same settings and data stopped. stop_after: pause after that many
+    steps in all (weights are written as they are then). Raises TrainingError, CheckpointError, DataError,
+    EnvironmentLacks; see datk.train.loop.fit.
+    """
+    from datk.data.synthetic import load
+
+    source = SyntheticSource(load(synthetic_dir))
+    if section.checkpoint is not None:
+        net, started_from = net_from_checkpoint(section.checkpoint, section.size, seed=seed)
+    else:
+        net, started_from = fresh_net(section.size, seed=seed), "scratch"
+    batches = Batches(
+        source,
+        input_size=section.input_size,
+        augment=section.augment,
+        batch_size=section.schedule.batch_size,
+        seed=seed,
+    )
+
+    def step(batch: Batch, done: float) -> StepLoss:
+        raw, _ = net.forward_train(batch.image)
+        return depth_loss(raw, net.activate(raw), batch.target, batch.valid, section.loss, done)
+
+    inputs = {
+        "seed": seed,
+        "data": sha256_file(synthetic_dir / "index.json"),
+        "start": sha256_file(section.checkpoint) if section.checkpoint else started_from,
+    }
+    result = fit(
+        net,
+        step,
+        batches,
+        section.schedule,
+        out,
+        fingerprint=fingerprint(section, **inputs),
+        progress=progress,
+        stop_after=stop_after,
+    )
+    net.to("cpu").eval()
+    raw_output = section.loss.output == "raw"
+    lift = lift_above_relu(net, [batches(i).image for i in range(LIFT_BATCHES)]) if raw_output else 0.0
+    facts = {"images": len(source), "started_from": started_from, "bias_lift": lift}
+    weights = out / "teacher.safetensors"
+    save_checkpoint(net, weights, metadata={"role": "teacher", "training_data": "synthetic", "licence": "Apache-2.0"})
+    return TrainResult(weights, sha256_file(weights), result, facts)
