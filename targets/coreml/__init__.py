@@ -1,0 +1,18 @@
+"""Core ML: an .mlpackage (ML program) with an RGB image input. Light: imports no SDK."""
+
+from __future__ import annotations
+
+from datk.targets.base import Target
+
+TARGET = Target(
+    name="coreml",
+    title="Core ML (.mlpackage, iOS 17 / macOS 14 and later)",
+    package=__name__,
+    suffix=".mlpackage",
+    precisions=("fp32", "fp16", "int8"),
+    default_precisions=("fp16", "int8"),
+    modules=("coremltools",),
+    extra="coreml",
+    input_form="nchw_float",
+    tools=("coremltools", "torch", "nncf", "torchao"),
+)

@@ -1,0 +1,100 @@
+"""Compile a deployment module to an .mlpackage: torch.export, coremltools, then our own sealing."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datk.depth.io_spec import Contract, contract_for
+from datk.errors import TargetError
+from datk.targets.base import BuildRequest, BuildResult
+from datk.targets.chatter import sdk_chatter_off
+from datk.targets.coreml.lint import check_program
+from datk.targets.coreml.reference.program import read_program
+from datk.targets.coreml.seal import write_package
+
+ARTIFACT = "model.mlpackage"
+CONVERTER_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What coremltools raises for a net it cannot convert; it has no exception class of its own."""
+
+
+def build(request: BuildRequest) -> BuildResult:
+    """Write model.mlpackage into request.out and check what was written.
+
+    request.module takes (1, 3, h, w) float32 RGB 0..255 and returns (1, h, w) float32; for int8 it is the
+    program NNCF quantised with this target's scheme. fp16 and int8 packages compute in fp16.
+    The package is read back from disk for its checks. Raises TargetError with the converter's own words.
+    """
+    contract = contract_for(
+        input_size=request.input_size,
+        depth_kind=request.depth_kind,
+        precision=request.precision,
+        max_depth_m=request.max_depth_m,
+        layout="image",
+    )
+    model = convert(request.module, contract)
+    artifact = request.out / ARTIFACT
+    write_package(model, artifact, contract=contract, metadata=request.metadata)
+    checks = check_program(read_program(artifact), contract=contract, module=request.module)
+    return BuildResult(artifact=artifact, contract=contract, checks=checks)
+
+
+def convert(module: nn.Module, contract: Contract) -> Any:
+    """The coremltools MLModel of a deployment module, not loaded. Raises TargetError when it is refused."""
+    h, w = contract.input_size
+    example = torch.zeros(1, 3, h, w)
+    with sdk_chatter_off(), torch.no_grad():
+        program = torch.export.export(module, (example,)).run_decompositions({})
+        import coremltools as ct
+
+        precision = ct.precision.FLOAT32 if contract.precision == "fp32" else ct.precision.FLOAT16
+        image = ct.ImageType(
+            name=contract.input.name, shape=(1, 3, h, w), scale=1.0, bias=[0, 0, 0], color_layout=ct.colorlayout.RGB
+        )
+        with _progress_bars_off():
+            try:
+                return ct.convert(
+                    program,
+                    inputs=[image],
+                    outputs=[ct.TensorType(name=contract.output.name, dtype=np.float32)],
+                    minimum_deployment_target=ct.target.iOS17,
+                    compute_precision=precision,
+                    skip_model_load=True,
+                )
+            except CONVERTER_ERRORS as error:
+                raise TargetError(
+                    f"coremltools refused the net for {contract.precision}: {type(error).__name__}: {error}",
+                    hint="the target takes nets with constant shapes; see targets/coreml/README.md",
+                ) from error
+
+
+@contextlib.contextmanager
+def _progress_bars_off() -> Iterator[None]:
+    """Silence the converter's own progress bars: stderr belongs to the caller's."""
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.mil.passes import pass_pipeline
+
+    places = ((ops, "_tqdm"), (pass_pipeline, "tqdm"))
+    bars = [getattr(module, name) for module, name in places]
+    try:
+        for (module, name), bar in zip(places, bars, strict=True):
+            setattr(module, name, functools.partial(bar, disable=True))
+        yield
+    finally:
+        for (module, name), bar in zip(places, bars, strict=True):
+            setattr(module, name, bar)

@@ -1,0 +1,108 @@
+"""Write a converted model as an .mlpackage whose bytes depend on its content alone.
+
+coremltools' own save() draws random identifiers, keeps today's date in the metadata and leaves a debugging
+file in the package. Here the identifiers come from hashes, so equal input gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from datk.depth.io_spec import Contract
+
+CONTRACT_KEY = "datk.contract"
+"""User-defined metadata entry that holds contract.json's text."""
+_FIELDS = {"author": "author", "licence": "license", "license": "license", "version": "versionString"}
+_FOLDER = "com.apple.CoreML"
+_DATES = ("com.github.apple.coremltools.conversion_date",)
+
+
+def describe(contract: Contract) -> str:
+    """One sentence on the output for Xcode and Finder: quantity, unit and sign."""
+    if contract.max_depth_m is None:
+        meaning = "relative disparity (inverse depth up to an unknown scale and shift, no unit)"
+    else:
+        meaning = f"metric depth in metres, at most {contract.max_depth_m:g} m"
+    return f"Monocular depth: RGB image -> {meaning}. Larger is {contract.larger_is}."
+
+
+def write_package(model: Any, path: Path, *, contract: Contract, metadata: dict[str, str]) -> None:
+    """Write model (a coremltools MLModel) to the folder path, first under a temporary name.
+
+    metadata: `author`, `licence` and `version` go to the fields Xcode shows, anything else to
+    user-defined metadata under "datk.". The contract goes there as JSON.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        data = part / "Data" / _FOLDER
+        (data / "weights").mkdir(parents=True)
+        spec = model.get_spec()
+        _describe(spec, contract, metadata)
+        _write(data / "model.mlmodel", spec.SerializeToString(deterministic=True))
+        _write(data / "weights" / "weight.bin", (Path(model.weights_dir) / "weight.bin").read_bytes())
+        _write(part / "Manifest.json", _manifest(data).encode())
+        os.replace(part, path)
+    finally:
+        if part.exists():
+            shutil.rmtree(part)
+
+
+def _describe(spec: Any, contract: Contract, metadata: dict[str, str]) -> None:
+    description = spec.description
+    fields = description.metadata
+    fields.shortDescription = describe(contract)
+    for key in _DATES:
+        fields.userDefined.pop(key, None)
+    for key, value in metadata.items():
+        if key in _FIELDS:
+            setattr(fields, _FIELDS[key], value)
+        else:
+            fields.userDefined[f"datk.{key}"] = value
+    fields.userDefined[CONTRACT_KEY] = contract.model_dump_json()
+    h, w = contract.input_size
+    description.input[0].shortDescription = f"RGB image, {w} wide and {h} high; {contract.normalisation}"
+    description.output[0].shortDescription = f"{contract.depth_kind}, larger is {contract.larger_is}; (1, {h}, {w})"
+
+
+def _manifest(data: Path) -> str:
+    """Manifest.json with identifiers made from the content they name."""
+    model = data / "model.mlmodel"
+    weights = data / "weights"
+    items = {
+        _identifier("model.mlmodel", model): {
+            "author": "com.apple.CoreML",
+            "description": "CoreML Model Specification",
+            "name": "model.mlmodel",
+            "path": f"{_FOLDER}/model.mlmodel",
+        },
+        _identifier("weights", weights / "weight.bin"): {
+            "author": "com.apple.CoreML",
+            "description": "CoreML Model Weights",
+            "name": "weights",
+            "path": f"{_FOLDER}/weights",
+        },
+    }
+    content = {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": items,
+        "rootModelIdentifier": _identifier("model.mlmodel", model),
+    }
+    return json.dumps(content, indent=4, sort_keys=True) + "\n"
+
+
+def _identifier(name: str, file: Path) -> str:
+    digest = hashlib.sha256(name.encode() + b"\0" + file.read_bytes()).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=5))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
