@@ -1,0 +1,17 @@
+"""ONNX: the by-product every runtime reads. 8-bit RGB in, float32 depth out, one static size."""
+
+from __future__ import annotations
+
+from datk.targets.base import Target
+
+TARGET = Target(
+    name="onnx",
+    title="ONNX (ONNX Runtime, OpenVINO, ...)",
+    package=__name__,
+    suffix=".onnx",
+    precisions=("fp32", "fp16", "int8"),
+    default_precisions=("fp32", "int8"),
+    modules=("onnx", "onnxscript", "onnxruntime"),
+    extra="onnx",
+    tools=("torch", "onnx", "onnxscript", "nncf"),
+)

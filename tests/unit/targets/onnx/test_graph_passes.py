@@ -1,0 +1,175 @@
+"""ONNX passes keep the function; the fp16 and int8 forms are what they claim to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from datk.errors import TargetError
+from datk.targets.onnx.graph import edges_of, values, weight_layers
+from datk.targets.onnx.half import SMALLEST_SCALE, half_precision, half_tensors
+from datk.targets.onnx.int8 import check_int8
+from datk.targets.onnx.passes import cast_before_transpose, transpose_stored_weights
+
+H, W = 6, 4
+rng = np.random.default_rng(0)
+
+
+def constant(name, array):
+    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+
+
+def model_of(nodes, constants, output=("depth", [1, H, W])):
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, H, W, 3])],
+        [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+
+
+def toy(*, scale=0.02, weight=1.0, zero_point=0):
+    """uint8 image -> normalise -> Conv -> Q/DQ -> MatMul with an int8 weight -> LayerNormalization -> depth."""
+    node = helper.make_node
+    matrix = rng.integers(-127, 128, (W, W)).astype(np.int8)
+    constants = [
+        constant("mean", np.float32(120)),
+        constant("kernel", np.full((1, 3, 1, 1), weight, np.float32)),
+        constant("s", np.float32(scale)),
+        constant("z", np.int8(zero_point)),
+        constant("matrix", matrix),
+        constant("ws", np.full(W, 0.01, np.float32)),
+        constant("wz", np.zeros(W, np.int8)),
+        constant("gain", np.ones(W, np.float32)),
+        constant("axes", np.array([1])),
+    ]
+    stored = node("DequantizeLinear", ["matrix", "ws", "wz"], ["wd"], axis=0, name="dq_w")
+    nodes = [
+        node("Transpose", ["image"], ["chw"], perm=[0, 3, 1, 2]),
+        node("Cast", ["chw"], ["f"], to=TensorProto.FLOAT),
+        node("Sub", ["f", "mean"], ["n"]),
+        node("Conv", ["n", "kernel"], ["c"], name="patch/Conv"),
+        node("QuantizeLinear", ["c", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        stored,
+        node("Transpose", ["wd"], ["wt"], perm=[1, 0]),
+        node("MatMul", ["d", "wt"], ["m"], name="qkv/MatMul"),
+        node("LayerNormalization", ["m", "gain"], ["ln"], axis=-1),
+        node("Squeeze", ["ln", "axes"], ["depth"]),
+    ]
+    return model_of(nodes, constants)
+
+
+def run(model, image):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return ort.InferenceSession(model.SerializeToString(), options).run(None, {"image": image})[0]
+
+
+@pytest.fixture
+def image():
+    return rng.integers(0, 256, (1, H, W, 3)).astype(np.uint8)
+
+
+def test_cast_comes_before_transpose_and_nothing_else_changes(image):
+    model = toy()
+    before = run(model, image)
+    cast_before_transpose(model.graph)
+    assert [n.op_type for n in model.graph.node][:2] == ["Cast", "Transpose"]
+    np.testing.assert_array_equal(run(onnx.shape_inference.infer_shapes(_untyped(model)), image), before)
+
+
+def _untyped(model):
+    del model.graph.value_info[:]
+    return model
+
+
+def test_int8_matrix_is_stored_as_matmul_reads_it(image):
+    model = toy()
+    before = run(model, image)
+    assert transpose_stored_weights(model.graph) == 1
+    edges = edges_of(model.graph)
+    (dequantize,) = [n for n in model.graph.node if n.name == "dq_w"]
+    assert edges.only_reader(dequantize.output[0]).op_type == "MatMul"
+    np.testing.assert_allclose(run(_untyped(model), image), before, rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_follows_float_and_types_every_tensor(image):
+    model = toy()
+    half = half_precision(model)
+    assert np.abs(run(half, image) - run(model, image)).max() < 0.02
+    types = {v.name: v.type.tensor_type.elem_type for v in half.graph.value_info}
+    assert {types[n] for n in ("c", "d", "m", "ln")} == {TensorProto.FLOAT16}
+    assert {types[n] for n in ("f", "n")} == {TensorProto.FLOAT}
+    assert half.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    assert set(half_tensors(half)) >= {"c", "d", "m", "ln"} and "n" not in half_tensors(half)
+
+
+def test_scale_too_small_for_half_is_raised_and_its_weight_requantised():
+    model = toy()
+    (scales,) = [i for i in model.graph.initializer if i.name == "ws"]
+    old = np.array([1e-2, 3e-5, 1e-2, 1e-9], np.float32)
+    scales.CopyFrom(constant("ws", old))
+    half = half_precision(model)
+    stored = edges_of(half.graph).initializers
+    new = values(stored["ws"])
+    assert new.dtype == np.float16 and new.min() >= SMALLEST_SCALE
+    before = values(edges_of(model.graph).initializers["matrix"]).astype(float) * old[:, None]
+    after = values(stored["matrix"]).astype(float) * new.astype(float)[:, None]
+    assert np.abs(before - after).max() <= 1e-2 * 127 * 2**-10
+
+
+def test_weight_beyond_half_is_refused_by_name():
+    with pytest.raises(TargetError, match="'kernel' reaches 70000"):
+        half_precision(toy(weight=70000.0))
+
+
+def test_attention_products_are_not_weight_layers():
+    model = toy()
+    model.graph.node.append(helper.make_node("MatMul", ["m", "m"], ["qk"], name="qk"))
+    assert [n.name for n, _, _ in weight_layers(model.graph)] == ["patch/Conv", "qkv/MatMul"]
+
+
+def test_int8_check_counts_layers_in_the_file():
+    record = check_int8(toy(), ["qkv"], symmetric=True)
+    assert record["status"] == "passed"
+    assert (record["int8_layers"], record["float_layers"], record["int8_weight_bytes"]) == (1, 1, W * W + W + 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected", "why"),
+    [
+        (lambda: toy(), ["qkv", "proj"], "1 layers run in int8, the scheme selected 2"),
+        (lambda: toy(zero_point=-127), ["qkv"], "zero point -127"),
+        (lambda: _float_weight(), ["qkv"], "weight stored as float, quantised at run time"),
+        (lambda: _float_data(), ["qkv"], "weight stored as int8, data read as float"),
+    ],
+)
+def test_int8_check_fails_on_a_layer_that_is_not_int8(model, expected, why):
+    record = check_int8(model(), expected, symmetric=True)
+    assert record["status"] == "failed" and why in record["detail"]
+
+
+def _float_weight():
+    """Fake quantisation: a float matrix, quantised and dequantised at run time."""
+    model = toy()
+    (matrix,) = [i for i in model.graph.initializer if i.name == "matrix"]
+    matrix.CopyFrom(constant("matrix", rng.normal(0, 1, (W, W)).astype(np.float32)))
+    index = [n.name for n in model.graph.node].index("dq_w")
+    model.graph.node[index].input[0] = "qw"
+    model.graph.node.insert(index, helper.make_node("QuantizeLinear", ["matrix", "ws", "wz"], ["qw"], axis=0))
+    return model
+
+
+def _float_data():
+    model = toy()
+    (product,) = [n for n in model.graph.node if n.name == "qkv/MatMul"]
+    product.input[0] = "c"
+    return model
