@@ -1,0 +1,39 @@
+"""DA-2K: about 1,000 photographs of eight scene kinds with 2,068 annotated pairs (Depth Anything V2, section 6).
+
+Not shipped. No official scorer exists; the protocol here is the common one, and a small disagreement with published
+figures is expected (95.2 +- 0.2 % for the Small weights by the official float path at 518).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datk.errors import DataError, EnvironmentLacks
+from datk.evaluate.benchmarks.base import Benchmark
+from datk.evaluate.benchmarks.pairs import PairSet, load_pairs
+
+REVISION = "528f83c26f02a6a7a11c5a036dfc9ee19907ebd9"
+URL = f"https://huggingface.co/datasets/depth-anything/DA-2K/resolve/{REVISION}/DA-2K.zip"
+DEFAULT_FOLDER = Path("data/da2k")
+ZIP = f"{DEFAULT_FOLDER}/DA-2K.zip"
+FETCH = f"mkdir -p {DEFAULT_FOLDER} && curl -L -o {ZIP} {URL} && unzip -q -d {DEFAULT_FOLDER} {ZIP}"
+"""681 MB, Apache-2.0 by its tag."""
+
+
+def load(data_dir: Path | None = None) -> PairSet:
+    """The folder with annotations.json, or the one above its DA-2K; default ./data/da2k.
+
+    Raises EnvironmentLacks (exit 4) with the command that fetches it when nothing is at the default place, DataError
+    when a named folder does not hold the data set or its annotations do not fit the layout.
+    """
+    folder = data_dir or DEFAULT_FOLDER
+    for root in (folder, folder / "DA-2K"):
+        if (root / "annotations.json").is_file():
+            return load_pairs(root, name=BENCHMARK.name)
+    hint = f"fetch it (681 MB) with:\n  {FETCH}\nor use the built-in pairs: --bench mini"
+    if data_dir is None:
+        raise EnvironmentLacks(f"DA-2K is not in ./{DEFAULT_FOLDER}", hint=hint)
+    raise DataError(f"{folder}: holds neither annotations.json nor DA-2K/annotations.json", hint=hint)
+
+
+BENCHMARK = Benchmark(name="da2k", title="DA-2K, relative depth of point pairs in eight scene kinds", load=load)
