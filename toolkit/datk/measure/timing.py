@@ -1,0 +1,72 @@
+"""Latency with warm-up, percentiles and the number of runs. Wall clock of this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Any
+
+from datk.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a call, over `n` timed runs after `warmup` untimed ones."""
+
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    n: int
+    warmup: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Flat figures for a manifest."""
+        return dict(vars(self))
+
+
+def measure_latency(
+    fn: Callable[[], Any], *, warmup: int, runs: int, synchronise: Callable[[], Any] | None = None
+) -> Latency:
+    """Time `fn()` `runs` times after `warmup` untimed calls.
+
+    synchronise: called before the clock stops, for devices that work asynchronously. Raises UsageError when runs < 1 or
+    warmup < 0. Percentiles interpolate linearly between runs; with few runs p99 is close to the maximum.
+    """
+    if runs < 1 or warmup < 0:
+        raise UsageError(f"latency needs at least 1 run and 0 warm-up calls, got {runs} and {warmup}")
+    for _ in range(warmup):
+        fn()
+    if synchronise is not None:
+        synchronise()
+    times_ms: list[float] = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        fn()
+        if synchronise is not None:
+            synchronise()
+        times_ms.append(1e3 * (time.perf_counter() - start))
+    return latency_from_times(times_ms, warmup=warmup)
+
+
+def latency_from_times(times_ms: list[float], *, warmup: int) -> Latency:
+    """Summarise measured milliseconds. Raises UsageError when there are none."""
+    if not times_ms:
+        raise UsageError("no timed runs")
+    cuts = quantiles(times_ms, n=100, method="inclusive") if len(times_ms) > 1 else times_ms * 99
+    return Latency(
+        p50_ms=cuts[49],
+        p90_ms=cuts[89],
+        p95_ms=cuts[94],
+        p99_ms=cuts[98],
+        mean_ms=sum(times_ms) / len(times_ms),
+        min_ms=min(times_ms),
+        max_ms=max(times_ms),
+        n=len(times_ms),
+        warmup=warmup,
+    )
