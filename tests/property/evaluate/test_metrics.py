@@ -14,7 +14,16 @@ from sklearn import metrics as sk
 
 from datk.depth.io_spec import DepthKind
 from datk.errors import UsageError
-from datk.evaluate.metrics import correlation, delta, log10_error, rmse, score_depth, score_reference, silog
+from datk.evaluate.metrics import (
+    correlation,
+    delta,
+    log10_error,
+    ordinal_agreement,
+    rmse,
+    score_depth,
+    score_reference,
+    silog,
+)
 
 DISPARITY, METRIC = DepthKind.DISPARITY_AFFINE_INVARIANT, DepthKind.DEPTH_METRIC_M
 SEEDS = st.integers(0, 2**32 - 1)
@@ -145,3 +154,26 @@ def test_reference_scores_name_which_side_is_broken() -> None:
     assert score_reference(good * np.nan, good, kind=DISPARITY).undefined == "the output holds nan or infinity"
     assert score_reference(good, good * np.nan, kind=DISPARITY).undefined == "the reference holds nan or infinity"
     assert score_reference(good, good + 1, kind=METRIC).abs_rel > 0.4
+
+
+@given(SEEDS, st.floats(0.01, 100), st.floats(-10, 10))
+def test_ordinal_agreement_depends_only_on_the_order(seed: int, scale: float, shift: float) -> None:
+    _, reference = scene(seed)
+    assert ordinal_agreement(scale * reference + shift, reference) == 1.0
+    assert ordinal_agreement(np.exp(reference), reference) == 1.0
+    assert ordinal_agreement(-reference, reference) == 0.0
+
+
+@given(SEEDS)
+def test_ordinal_agreement_is_kendalls_tau_in_other_words(seed: int) -> None:
+    a, b = np.random.default_rng(seed).normal(size=(2, 300))
+    a += b
+    share = ordinal_agreement(a, b, pairs=40_000, min_gap=0.0)
+    assert 2 * share - 1 == pytest.approx(stats.kendalltau(a, b).statistic, abs=0.03)
+
+
+def test_a_constant_candidate_agrees_on_nothing_and_a_constant_reference_is_undefined() -> None:
+    reference = np.arange(50.0)
+    assert ordinal_agreement(np.zeros(50), reference) == 0.0
+    assert ordinal_agreement(np.full(50, np.nan), reference) == 0.0
+    assert math.isnan(ordinal_agreement(reference, np.zeros(50)))

@@ -18,6 +18,7 @@ def parity(correlations: list[float | None], *, undefined: str = "the output is 
             correlation=c,
             abs_rel=c and 0.01,
             delta1=c and 1.0,
+            ordinal=c and 1.0,
             max_error_rel=0.1,
             undefined="" if c is not None else undefined,
         )

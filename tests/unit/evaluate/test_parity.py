@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from datk.data.photos import builtin_photos
 from datk.depth.io_spec import DepthKind
 from datk.errors import DataError, UsageError
-from datk.evaluate.parity import Parity, compare, compare_maps
+from datk.evaluate.cached_runner import CachedRunner
+from datk.evaluate.parity import Parity, compare, compare_input_paths, compare_maps
+from datk.evaluate.torch_runner import TorchRunner
 
 from .conftest import ToyRunner, red
 
@@ -26,6 +30,7 @@ def test_a_net_equals_itself() -> None:
     assert parity.median_correlation == pytest.approx(1.0)
     assert parity.max_error_rel == 0.0
     assert parity.mean_abs_rel == pytest.approx(0.0, abs=1e-9) and parity.mean_delta1 == 1.0
+    assert parity.mean_ordinal == 1.0
 
 
 def test_scale_and_shift_leave_correlation_and_abs_rel_but_show_as_error() -> None:
@@ -39,6 +44,7 @@ def test_a_flipped_sign_is_a_negative_correlation() -> None:
     parity = compare(ToyRunner(lambda i: 255 - red(i)), REFERENCE, PHOTOS)
     assert parity.median_correlation == pytest.approx(-1.0)
     assert parity.mean_abs_rel is not None and parity.mean_abs_rel > 0.2
+    assert parity.mean_ordinal == 0.0
 
 
 def test_noise_lowers_the_correlation_and_the_worst_image_is_named() -> None:
@@ -95,3 +101,33 @@ def test_plain_paths_are_accepted_and_parity_survives_json() -> None:
     paths: list[Path] = [p.path for p in PHOTOS[:2]]
     parity = compare(REFERENCE, REFERENCE, paths)
     assert Parity.model_validate_json(parity.model_dump_json()) == parity
+
+
+def test_the_8_bit_input_costs_little_and_is_told() -> None:
+    class Red(nn.Module):
+        depth_kind = DISPARITY
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, 0]
+
+    parity = compare_input_paths(TorchRunner(Red(), (56, 56), name="net"), PHOTOS)
+    assert parity.candidate == "net, 8-bit input" and parity.n == 4
+    assert parity.median_correlation is not None and 0.9999 < parity.median_correlation <= 1
+    assert parity.max_error_rel is not None and 0 < parity.max_error_rel < 0.2
+
+
+def test_a_cached_reference_is_computed_once_a_photograph() -> None:
+    calls: list[int] = []
+
+    def counted(image: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return red(image)
+
+    cached = CachedRunner(ToyRunner(counted, name="float net"))
+    first = compare(ToyRunner(lambda i: red(i) ** 2), cached, PHOTOS)
+    second = compare(ToyRunner(lambda i: red(i) ** 2), cached, PHOTOS)
+    assert first == second and len(calls) == len(PHOTOS)
+    assert first == compare(ToyRunner(lambda i: red(i) ** 2), REFERENCE, PHOTOS)
+    cached.close()
+    compare(REFERENCE, cached, PHOTOS[:1])
+    assert len(calls) == len(PHOTOS) + 1

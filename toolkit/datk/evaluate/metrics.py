@@ -22,6 +22,8 @@ Mask = NDArray[np.bool_]
 Align = Literal["least_squares", "median_mad"]
 
 DELTA_BASE = 1.25
+ORDINAL_GAP = 0.05
+"""Share of the reference's range by which two pixels must differ before their order is asked for."""
 MIN_PIXELS = 10
 """Images with fewer valid pixels are not scored (the official evaluation's rule)."""
 REFERENCE_CAP = 20.0
@@ -150,6 +152,30 @@ def score_reference(candidate: Array, reference: Array, mask: Mask | None = None
 def _masked(values: Array, mask: Mask | None) -> Array:
     flat = np.asarray(values, np.float64)
     return flat.ravel() if mask is None else flat[mask]
+
+
+def ordinal_agreement(
+    candidate: Array, reference: Array, *, seed: int = 0, pairs: int = 2000, min_gap: float = ORDINAL_GAP
+) -> float:
+    """Share of random pixel pairs that the candidate puts in the reference's order. Both maps of one kind and shape.
+
+    Only pairs whose reference values differ by more than min_gap of the reference's range count; a tie or a
+    non-finite value of the candidate is wrong. nan when the reference is constant, not finite or yields no such pair.
+    Depends on neither map's scale and shift, only on the sign.
+    """
+    if candidate.shape != reference.shape:
+        raise ValueError(f"shapes differ: {candidate.shape} and {reference.shape}")
+    c, r = np.asarray(candidate, np.float64).ravel(), np.asarray(reference, np.float64).ravel()
+    if r.size < 2 or not np.isfinite(r).all() or is_constant(r):
+        return math.nan
+    first, second = np.random.default_rng(seed).integers(0, r.size, (2, pairs))
+    gap = r[first] - r[second]
+    clear = np.abs(gap) > min_gap * np.ptp(r)
+    if not clear.any():
+        return math.nan
+    with np.errstate(invalid="ignore"):
+        agree = (c[first] - c[second]) * np.sign(gap) > 0
+    return float(agree[clear].mean())
 
 
 def _score_disparity(p: Array, target_disparity: Array, floor: float, align: Align) -> DenseScore:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from datk.data.photos import PhotoFile
-from datk.depth.io_spec import DepthKind
+from datk.depth.io_spec import DepthKind, Size
 from datk.depth.preprocess import bucket_image, read_image
 from datk.depth.runner import DepthMap, ImageU8, Runner, predict_photo
 from datk.errors import DataError, UsageError
-from datk.evaluate.metrics import score_reference
+from datk.evaluate.metrics import ordinal_agreement, score_reference
 
 
 class _Record(BaseModel):
@@ -31,6 +31,8 @@ class ImageParity(_Record):
     abs_rel: float | None
     """After scale-shift alignment in disparity; metric depth is not aligned."""
     delta1: float | None
+    ordinal: float | None
+    """Share of 2,000 random pixel pairs, clearly apart in the reference, that come out in its order."""
     max_error_rel: float | None
     """max |candidate - reference| / max |reference|, raw values."""
     undefined: str = ""
@@ -76,6 +78,10 @@ class Parity(_Record):
         return _mean([i.delta1 for i in self.images])
 
     @property
+    def mean_ordinal(self) -> float | None:
+        return _mean([i.ordinal for i in self.images])
+
+    @property
     def max_error_rel(self) -> float | None:
         """The largest of all images."""
         values = [i.max_error_rel for i in self.images if i.max_error_rel is not None]
@@ -92,6 +98,7 @@ class Parity(_Record):
             "worst_image": worst.name if worst else None,
             "mean_abs_rel": self.mean_abs_rel,
             "mean_delta1": self.mean_delta1,
+            "mean_ordinal": self.mean_ordinal,
             "max_error_rel": self.max_error_rel,
             "compared_at": self.compared_at,
         }
@@ -148,8 +155,49 @@ def compare_maps(candidate: DepthMap, reference: DepthMap, *, name: str, kind: D
         correlation=_finite(score.correlation),
         abs_rel=_finite(score.abs_rel),
         delta1=_finite(score.delta1),
+        ordinal=_finite(ordinal_agreement(candidate, reference)),
         max_error_rel=_finite(error),
         undefined=reason,
+    )
+
+
+class FloatPathRunner(Protocol):
+    """A runner that can also take a photograph in float: evaluate.torch_runner.TorchRunner."""
+
+    name: str
+    label: str
+    depth_kind: DepthKind
+    input_size: Size
+
+    def predict(self, image: ImageU8) -> DepthMap: ...
+
+    def predict_float(self, photo: ImageU8) -> DepthMap: ...
+
+
+def compare_input_paths(
+    runner: FloatPathRunner,
+    photos: Sequence[PhotoFile | Path],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Parity:
+    """What the 8-bit bucket image costs: the net on it (candidate) against itself on the float-resized photograph."""
+    if not photos:
+        raise DataError("no photographs to compare on", hint="name a folder with pictures, or use the built-in ones")
+    images: list[ImageParity] = []
+    for done, photo in enumerate(photos, start=1):
+        image = photo.read() if isinstance(photo, PhotoFile) else read_image(photo)
+        small = runner.predict(bucket_image(image, runner.input_size))
+        images.append(compare_maps(small, runner.predict_float(image), name=photo.name, kind=runner.depth_kind))
+        if progress is not None:
+            progress(done, len(photos))
+    return Parity(
+        candidate=f"{runner.name}, 8-bit input",
+        candidate_label=runner.label,
+        reference=f"{runner.name}, float input",
+        reference_label=runner.label,
+        depth_kind=runner.depth_kind,
+        compared_at="bucket",
+        images=tuple(images),
     )
 
 
