@@ -1,0 +1,105 @@
+"""The lighting model in NumPy, for the ray caster: the same formulas as shaders.py, over flat arrays of hits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datk.data.synthetic.looks import LightInCamera
+from datk.data.synthetic.scene import Array, Environment
+from datk.data.synthetic.textures import EDGE, texture_bank
+
+Floats = NDArray[np.float32]
+Occluded = Callable[[Floats, Floats, Floats], NDArray[np.bool_]]
+"""(origins, directions, distances) -> whether something opaque is on the way."""
+
+
+def smoothstep(low: float, high: float, x: Floats) -> Floats:
+    """Hermite step between low and high, as in GLSL."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    result: Floats = t * t * (3 - 2 * t)
+    return result
+
+
+def sample_bank(layer: NDArray[np.int64], uv: Floats) -> Floats:
+    """Bilinear, repeating texture look-up.  layer: (N,), uv: (N, 2) -> (N, 4) float32 0..1."""
+    bank = texture_bank()
+    at = uv * EDGE - 0.5
+    corner = np.floor(at)
+    weight = (at - corner).astype(np.float32)
+    c0, r0 = (corner[:, i].astype(np.int64) % EDGE for i in (0, 1))
+    c1, r1 = (c0 + 1) % EDGE, (r0 + 1) % EDGE
+    wx, wy = weight[:, :1], weight[:, 1:]
+    top = bank[layer, r0, c0] * (1 - wx) + bank[layer, r0, c1] * wx
+    low = bank[layer, r1, c0] * (1 - wx) + bank[layer, r1, c1] * wx
+    result: Floats = ((top * (1 - wy) + low * wy) * np.float32(1 / 255)).astype(np.float32)
+    return result
+
+
+def environment_radiance(world: Floats, environment: Environment, sun_direction: Array, sun_colour: Array) -> Floats:
+    """What is seen along (N, 3) unit world directions beyond all geometry."""
+    up = world[:, 2:]
+    horizon, zenith = (np.asarray(c, dtype=np.float32) for c in (environment.horizon, environment.zenith))
+    sky = horizon + (zenith - horizon) * np.sqrt(np.maximum(up, 0))
+    at: Floats = (world[:, :2] / (0.12 + np.abs(up)) * 0.21).astype(np.float32)
+    cloud = sample_bank(np.full(len(world), environment.cloud_layer), at)[:, :1]
+    white = 0.25 * horizon + 0.75 * horizon.mean() * 1.25
+    share = environment.cloud_amount * smoothstep(0.4, 0.8, cloud) * smoothstep(0.0, 0.15, up)
+    sky = sky + (white - sky) * share
+    towards = np.maximum(world @ sun_direction.astype(np.float32), 0)[:, None]
+    sky = sky + sun_colour.astype(np.float32) * (4.0 * towards**600 + 0.1 * towards**12)
+    ground = np.asarray(environment.ground, dtype=np.float32) * (0.8 + 0.4 * cloud)
+    result: Floats = (ground + (sky - ground) * smoothstep(-0.02, 0.02, up)).astype(np.float32)
+    return result
+
+
+def lit(
+    base: Floats,
+    position: Floats,
+    normal: Floats,
+    view: Floats,
+    specular: Floats,
+    gloss: Floats,
+    *,
+    up: Floats,
+    environment: Environment,
+    lights: Sequence[LightInCamera],
+    occluded: Occluded,
+) -> Floats:
+    """Ambient, two lights with shadow rays and a Blinn highlight.
+
+    base, position, normal, view: (N, 3) camera space; specular, gloss: (N, 1); up: (3,) world up in camera axes.
+    """
+    ground = np.asarray(environment.ground, dtype=np.float32)
+    above = 0.5 * (np.asarray(environment.zenith) + np.asarray(environment.horizon)).astype(np.float32)
+    total: Floats = base * environment.ambient * (ground + (above - ground) * (0.5 + 0.5 * (normal @ up))[:, None])
+    far_off = np.linalg.norm(position, axis=-1, keepdims=True)
+    start = position + normal * (0.002 + 0.0005 * far_off)
+    for light in lights:
+        along = -light.direction.astype(np.float32)
+        if light.is_spot:
+            gap = light.position.astype(np.float32) - position
+            distance = np.linalg.norm(gap, axis=-1, keepdims=True)
+            to_light = gap / np.maximum(distance, 1e-6)
+            cone = (to_light @ along)[:, None]
+            strength = smoothstep(light.cos_cone - 0.25, light.cos_cone + 0.15, cone)
+            strength = strength / (1 + (distance / light.reach_m) ** 2)
+        else:
+            to_light = np.broadcast_to(along, position.shape)
+            distance = np.full((len(position), 1), 80.0, dtype=np.float32)
+            strength = np.ones((len(position), 1), dtype=np.float32)
+        facing = (normal * to_light).sum(-1, keepdims=True)
+        ask = np.flatnonzero((facing[:, 0] > 0) & (strength[:, 0] > 1e-4))
+        if len(ask) == 0:
+            continue
+        dark = occluded(start[ask], np.ascontiguousarray(to_light[ask], dtype=np.float32), distance[ask, 0])
+        lighted = ask[~dark]
+        half_way = to_light[lighted] + view[lighted]
+        half_way /= np.maximum(np.linalg.norm(half_way, axis=-1, keepdims=True), 1e-6)
+        aligned = np.maximum((normal[lighted] * half_way).sum(-1, keepdims=True), 1e-6)
+        shine = specular[lighted] * aligned ** gloss[lighted] * (gloss[lighted] + 8) / 40
+        colour = light.colour.astype(np.float32)
+        total[lighted] += strength[lighted] * colour * facing[lighted] * (base[lighted] + shine)
+    return total
