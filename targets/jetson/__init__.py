@@ -1,0 +1,17 @@
+"""NVIDIA Jetson: a strongly typed ONNX file, a build plan and a script that builds and checks it on the device."""
+
+from __future__ import annotations
+
+from datk.targets.base import Target
+
+TARGET = Target(
+    name="jetson",
+    title="NVIDIA Jetson (TensorRT)",
+    package=__name__,
+    suffix=".onnx",
+    precisions=("fp32", "fp16", "int8"),
+    default_precisions=("fp16", "int8"),
+    modules=("onnx", "onnxscript", "onnxruntime"),
+    extra="jetson",
+    tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
+)

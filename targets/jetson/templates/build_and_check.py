@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""Build the engine on this device and check it against golden inputs. Prints JSON.
+
+    python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--json RESULT.json]
+
+Needs only TensorRT's Python package (JetPack brings it) and NumPy; Python 3.8 or newer. Reads
+build_plan.json, model.onnx and golden.npz beside it and writes the engine there.
+Exit status: 0 passed, 3 the engine's answers are wrong, 4 TensorRT or a GPU is missing, 1 the build failed.
+"""
+
+# Runs on devices, unpackaged and with Python 3.8: checked by its own tests rather than by strict typing.
+# mypy: disallow_untyped_defs=False, disallow_untyped_calls=False, check_untyped_defs=False
+
+import argparse
+import ctypes
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+class LacksError(Exception):
+    """Something this machine does not have."""
+
+
+class Cuda:
+    """The five calls of the CUDA runtime this script needs, through ctypes."""
+
+    TO_DEVICE, TO_HOST = 1, 2
+
+    def __init__(self):
+        self.library = self._load()
+        count = ctypes.c_int(0)
+        status = self.library.cudaGetDeviceCount(ctypes.byref(count))
+        if status != 0 or count.value < 1:
+            raise LacksError(f"no usable CUDA device (cudaGetDeviceCount: status {status}, {count.value} devices)")
+
+    @staticmethod
+    def _load():
+        names = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
+        for name in names:
+            try:
+                return ctypes.CDLL(name)
+            except OSError:
+                continue
+        raise LacksError(f"the CUDA runtime library was not found (tried {', '.join(names)})")
+
+    def call(self, name, *arguments):
+        status = getattr(self.library, name)(*arguments)
+        if status != 0:
+            raise RuntimeError(f"{name} failed with CUDA status {status}")
+
+    def allocate(self, size):
+        pointer = ctypes.c_void_p()
+        self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
+        return pointer
+
+    def copy(self, target, source, size, direction):
+        self.call("cudaMemcpy", target, source, ctypes.c_size_t(size), ctypes.c_int(direction))
+
+    def stream(self):
+        handle = ctypes.c_void_p()
+        self.call("cudaStreamCreate", ctypes.byref(handle))
+        return handle
+
+    def wait(self, stream):
+        self.call("cudaStreamSynchronize", stream)
+
+    def free(self, pointer):
+        self.call("cudaFree", pointer)
+
+
+def check_version(found, minimum):
+    """Raise LacksError when TensorRT is older than the plan allows."""
+    if [int(p) for p in found.split(".")[:2]] < [int(p) for p in minimum.split(".")[:2]]:
+        raise LacksError(f"TensorRT {found} is older than {minimum}, the least this model needs")
+
+
+def build_engine(trt, model_path):
+    """Parse model_path into a strongly typed network and build it. Returns the serialised engine."""
+    logger = trt.Logger(trt.Logger.WARNING)
+    builder = trt.Builder(logger)
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))  # TensorRT 11 knows no other kind
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model_path.read_bytes()):
+        errors = "\n".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+        raise RuntimeError(f"the parser refused {model_path.name}:\n{errors}")
+    engine = builder.build_serialized_network(network, builder.create_builder_config())
+    if engine is None:
+        raise RuntimeError("TensorRT built no engine; its log above says why")
+    return bytes(engine)
+
+
+class Engine:
+    """A loaded engine with one input and one output on the device."""
+
+    def __init__(self, trt, cuda, serialized, plan):
+        self.cuda = cuda
+        self.runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+        self.engine = self.runtime.deserialize_cuda_engine(serialized)
+        if self.engine is None:
+            raise RuntimeError("the engine file does not load here: built by another TensorRT or for another GPU")
+        self.context = self.engine.create_execution_context()
+        self.output = np.empty(plan["output"]["shape"], dtype=plan["output"]["dtype"])
+        input_bytes = int(np.prod(plan["input"]["shape"])) * np.dtype(plan["input"]["dtype"]).itemsize
+        self.device_input = cuda.allocate(input_bytes)
+        self.device_output = cuda.allocate(self.output.nbytes)
+        self.stream = cuda.stream()
+        self.context.set_tensor_address(plan["input"]["name"], self.device_input.value)
+        self.context.set_tensor_address(plan["output"]["name"], self.device_output.value)
+
+    def load(self, image):
+        image = np.ascontiguousarray(image[None])
+        self.cuda.copy(self.device_input, image.ctypes.data_as(ctypes.c_void_p), image.nbytes, Cuda.TO_DEVICE)
+
+    def run(self):
+        if not self.context.execute_async_v3(self.stream.value):
+            raise RuntimeError("the engine refused to run")
+        self.cuda.wait(self.stream)
+
+    def depth(self):
+        pointer = self.output.ctypes.data_as(ctypes.c_void_p)
+        self.cuda.copy(pointer, self.device_output, self.output.nbytes, Cuda.TO_HOST)
+        return self.output[0].astype(np.float64)
+
+    def close(self):
+        self.cuda.free(self.device_input)
+        self.cuda.free(self.device_output)
+
+
+def compare(depth, expected):
+    """Correlation and largest error relative to the expected map's largest value; nan anywhere counts as wrong."""
+    if not np.isfinite(depth).all():
+        return {"correlation": -1.0, "max_error_rel": None, "detail": "the engine's answer holds nan or inf"}
+    largest = float(np.abs(expected).max()) or 1.0
+    error = float(np.abs(depth - expected).max()) / largest
+    if depth.std() == 0 or expected.std() == 0:
+        correlation = 1.0 if error < 1e-3 else -1.0
+    else:
+        correlation = float(np.corrcoef(depth.ravel(), expected.ravel())[0, 1])
+    return {"correlation": correlation, "max_error_rel": error}
+
+
+def judge(images, plan):
+    """(status, detail) from the golden comparisons."""
+    if not images:
+        return "not_measured", "no golden inputs beside the plan: built and run, not compared"
+    worst = min(image["correlation"] for image in images)
+    least = plan["least_correlation"]
+    detail = f"least correlation with the float32 answers {worst:.6f} over {len(images)} images, needed {least:.4f}"
+    return ("passed" if worst >= least else "failed"), detail
+
+
+def latency(engine, runs):
+    """Milliseconds of one inference without copies: median and 90th percentile after 10 warm-up runs."""
+    for _ in range(10):
+        engine.run()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        engine.run()
+        times.append((time.perf_counter() - start) * 1e3)
+    return {"p50_ms": float(np.median(times)), "p90_ms": float(np.percentile(times, 90)), "n": runs}
+
+
+def read_golden(folder, plan):
+    """[(image, expected depth)] beside the plan; empty when none were shipped."""
+    if not plan["golden"] or not (folder / plan["golden"]).is_file():
+        return []
+    with np.load(folder / plan["golden"], allow_pickle=False) as stored:
+        return list(zip(stored["image"], stored["depth"].astype(np.float64)))  # noqa: B905 (Python 3.8)
+
+
+def engine_bytes(trt, folder, plan, rebuild):
+    """The engine, built unless one of this very model lies there. Returns (bytes, build seconds or None)."""
+    model = folder / plan["model"]
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    if digest != plan["model_sha256"]:
+        raise RuntimeError(f"{model.name} is not the model this plan was made for (sha256 {digest})")
+    path = folder / plan["engine"]
+    made_from = folder / (plan["engine"] + ".made_from")
+    key = f"{digest} {trt.__version__}"
+    if not rebuild and path.is_file() and made_from.is_file() and made_from.read_text() == key:
+        return path.read_bytes(), None
+    start = time.perf_counter()
+    built = build_engine(trt, model)
+    seconds = time.perf_counter() - start
+    part = folder / (plan["engine"] + ".part")
+    part.write_bytes(built)
+    part.replace(path)
+    made_from.write_text(key)
+    return built, seconds
+
+
+def check(plan_path, rebuild, runs):
+    """Build, run, compare. Returns the result as JSON values. Raises LacksError."""
+    plan = json.loads(plan_path.read_text())
+    folder = plan_path.resolve().parent
+    try:
+        import tensorrt as trt
+    except ImportError as error:
+        raise LacksError(f"TensorRT's Python package is missing ({error})") from error
+    check_version(trt.__version__, plan["tensorrt"]["minimum"])
+    cuda = Cuda()
+    serialized, build_s = engine_bytes(trt, folder, plan, rebuild)
+    engine = Engine(trt, cuda, serialized, plan)
+    try:
+        images = []
+        for image, expected in read_golden(folder, plan):
+            engine.load(image)
+            engine.run()
+            images.append(compare(engine.depth(), expected))
+        timing = latency(engine, runs)
+    finally:
+        engine.close()
+    status, detail = judge(images, plan)
+    if ".".join(trt.__version__.split(".")[:2]) in plan["tensorrt"]["suspect"]:
+        detail += f"; TensorRT {trt.__version__} is reported to miscompute such nets, a newer one is safer"
+    return {
+        "status": status,
+        "detail": detail,
+        "tensorrt": trt.__version__,
+        "precision": plan["precision"],
+        "engine_bytes": len(serialized),
+        "build_s": build_s,
+        "latency": timing,
+        "images": images,
+    }
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    here = Path(__file__).resolve().parent
+    parser.add_argument("--plan", type=Path, default=here / "build_plan.json")
+    parser.add_argument("--rebuild", action="store_true", help="build even when a matching engine lies there")
+    parser.add_argument("--runs", type=int, default=50, help="timed inferences")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    options = parser.parse_args(arguments)
+    try:
+        result = check(options.plan, options.rebuild, options.runs)
+    except LacksError as error:
+        result = {"status": "not_measured", "detail": str(error)}
+    except RuntimeError as error:
+        result = {"status": "failed", "detail": str(error), "stage": "build"}
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+    if result["status"] == "not_measured":
+        return 0 if "latency" in result else 4
+    if result["status"] == "failed":
+        return 1 if result.get("stage") == "build" else 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
