@@ -1,0 +1,17 @@
+"""LiteRT (TensorFlow Lite): one .tflite file for Android and small Linux boards. Light: imports no SDK."""
+
+from __future__ import annotations
+
+from datk.targets.base import Target
+
+TARGET = Target(
+    name="tflite",
+    title="LiteRT / TensorFlow Lite (Android, Raspberry Pi, any CPU with XNNPACK)",
+    package=__name__,
+    suffix=".tflite",
+    precisions=("fp32", "fp16", "int8"),
+    default_precisions=("fp16", "int8"),
+    modules=("litert_torch", "ai_edge_litert"),
+    extra="tflite",
+    tools=("torch", "nncf", "torchao", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),
+)

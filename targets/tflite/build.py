@@ -1,0 +1,196 @@
+"""Compile for LiteRT: fp32, fp16 (half-precision weights, float arithmetic) or int8 (NNCF's program)."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import GraphModule
+
+from datk.artifact.files import atomic_path
+from datk.depth.io_spec import Contract, contract_for
+from datk.errors import TargetError
+from datk.targets.base import BuildRequest, BuildResult
+from datk.targets.chatter import sdk_chatter_off
+from datk.targets.pt2e import layer_name
+from datk.targets.tflite.flatbuffer import finish
+from datk.targets.tflite.lint import Layer, lint_float, lint_int8
+from datk.targets.tflite.quiet import native_output_to
+from datk.targets.tflite.runner import open_artifact
+from datk.targets.tflite.scheme import scheme
+
+ARTIFACT = "model.tflite"
+LOG = "conversion.log"
+"""The converter's own talk, beside the artifact; not part of what is shipped."""
+
+
+def build(request: BuildRequest) -> BuildResult:
+    """Write request.out/model.tflite: (1, h, w, 3) uint8 RGB in, (1, h, w) float32 out.
+
+    Checks: `int8-ops` or `weights` (what the saved file stores and runs), `runtime` (LiteRT loads and
+    runs it), `conversion` (seconds, peak memory). Raises TargetError with the converter's own words.
+    """
+    contract = contract_for(
+        input_size=request.input_size,
+        depth_kind=request.depth_kind,
+        precision=request.precision,
+        max_depth_m=request.max_depth_m,
+    )
+    layers = quantised_layers(request.module) if request.precision == "int8" else None
+    started = time.perf_counter()
+    content = convert(request.module, request.input_size, log=request.out / LOG, quantised=layers is not None)
+    if request.precision == "fp16":
+        content = half_precision_weights(content, log=request.out / LOG)
+    content = finish(
+        content,
+        input_name=contract.input.name,
+        output_name=contract.output.name,
+        metadata={**request.metadata, "datk.contract": contract.model_dump_json()},
+    )
+    seconds = time.perf_counter() - started
+    artifact = request.out / ARTIFACT
+    with atomic_path(artifact) as part:
+        part.write_bytes(content)
+    checks = {
+        **_lint(artifact, request.precision, layers),
+        "runtime": check_runtime(artifact, contract),
+        "conversion": {
+            "status": "passed",
+            "detail": f"converted in {seconds:.0f} s",
+            "seconds": round(seconds, 1),
+            "peak_memory_mib": _peak_memory_mib(),
+        },
+    }
+    return BuildResult(artifact=artifact, contract=contract, checks=checks)
+
+
+def convert(module: torch.nn.Module, input_size: tuple[int, int], *, log: Path, quantised: bool) -> bytes:
+    """Deployment module, or NNCF's quantised program, -> the bytes of a .tflite file.
+
+    module takes (1, h, w, 3) uint8. The converter's talk goes to log. Raises TargetError.
+    """
+    example = torch.zeros((1, *input_size, 3), dtype=torch.uint8)
+    with _sdk_errors(log, "LiteRT's converter"), torch.no_grad():
+        import litert_torch
+        from litert_torch.quantize.quant_config import QuantConfig
+
+        quant_config = QuantConfig(pt2e_quantizer=scheme().quantizer) if quantised else None
+        converted = litert_torch.convert(module, (example,), quant_config=quant_config)
+        return bytes(converted.model_content())
+
+
+def half_precision_weights(content: bytes, *, log: Path) -> bytes:
+    """Store the weights of linears and convolutions as float16; activations and arithmetic stay float32.
+
+    XNNPACK unpacks them when the file is loaded. A GPU or NPU may compute in half precision instead.
+    Raises TargetError.
+    """
+    with _sdk_errors(log, "LiteRT's quantizer"):
+        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer  # type: ignore[import-untyped]
+
+        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        editor = quantizer.Quantizer(bytearray(content))
+        editor.update_quantization_recipe(
+            regex=".*",
+            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+            op_config=qtyping.OpQuantizationConfig(
+                weight_tensor_config=weights,
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            ),
+            algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
+        )
+        return bytes(editor.quantize().quantized_model)
+
+
+def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
+    """What the scheme wants in int8, and which of those layers the program does not quantise.
+
+    program: NNCF's quantised module. Returns (wanted layers, names of those with a plain float weight).
+    Raises TargetError when program is not an exported program at all.
+    """
+    if not isinstance(program, GraphModule):
+        raise TargetError(
+            f"int8 needs NNCF's quantised program, got a plain {type(program).__name__}",
+            hint="quantise first: datk quantize, or datk export --precision int8",
+        )
+    wanted = set(scheme().quantizer.selected(program))
+    layers: list[Layer] = []
+    plain: list[str] = []
+    for node in program.graph.nodes:
+        if node.op != "call_function" or ("linear" not in str(node.target) and "conv2d" not in str(node.target)):
+            continue
+        name = layer_name(node)
+        if name not in wanted:
+            continue
+        weight = node.args[1]
+        layers.append(Layer.from_torch(name, tuple(_weight_shape(program, weight))))
+        if "dequantize" not in str(weight.target):
+            plain.append(name)
+    return layers, plain
+
+
+def check_runtime(artifact: Path, contract: Contract) -> dict[str, Any]:
+    """Load the saved file in LiteRT, run it once on a grey ramp: finite, and by which delegate."""
+    runner = open_artifact(artifact, contract)
+    h, w = contract.input_size
+    ramp = np.linspace(0, 255, h * w * 3).reshape(h, w, 3).astype(np.uint8)
+    try:
+        finite = bool(np.isfinite(runner.predict(ramp)).all())
+    finally:
+        runner.close()
+    return {
+        "status": "passed" if finite else "failed",
+        "detail": f"{runner.runtime}, {runner.delegate}" + ("" if finite else ": the output is not finite"),
+        "runtime": runner.runtime,
+        "delegate": runner.delegate,
+        "threads": runner.threads,
+    }
+
+
+def _lint(artifact: Path, precision: str, layers: tuple[list[Layer], list[str]] | None) -> dict[str, dict[str, Any]]:
+    if layers is None:
+        return {"weights": lint_float(artifact, precision)}
+    return {"int8-ops": lint_int8(artifact, layers[0], not_quantised=layers[1])}
+
+
+def _weight_shape(program: GraphModule, node: Any) -> torch.Size:
+    """Shape of the parameter at the start of a weight's quantize-dequantize chain."""
+    while node.op == "call_function":
+        node = node.args[0]
+    value: Any = program
+    for part in str(node.target).split("."):
+        value = getattr(value, part)
+    return torch.Size(value.shape)
+
+
+def _peak_memory_mib() -> int:
+    """Highest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / 2**20 if sys.platform == "darwin" else peak / 2**10)
+
+
+@contextlib.contextmanager
+def _sdk_errors(log: Path, who: str) -> Iterator[None]:
+    """Quiet while the block runs; the SDK's exceptions become a TargetError that carries their words."""
+    try:
+        with native_output_to(log), sdk_chatter_off() as printed:
+            try:
+                yield
+            finally:
+                with log.open("a", encoding="utf-8") as handle:
+                    handle.write(printed.getvalue())
+    except (RuntimeError, ValueError, TypeError, NotImplementedError, LookupError, AttributeError) as error:
+        words = str(error).strip() or type(error).__name__
+        raise TargetError(f"{who} refused the net: {words}", hint=f"its full output: {log}") from error
+    except Exception as error:
+        if type(error).__name__ != "MLIRError":  # a class without an importable, documented home
+            raise
+        raise TargetError(f"{who} refused the net: {error}", hint=f"its full output: {log}") from error

@@ -1,0 +1,224 @@
+"""What a saved .tflite file really does: counted from the file, not believed from the recipe.
+
+An operator runs in int8 when its input, weights and output are all stored as int8. A layer whose
+output was not quantised is converted without complaint to float weights and a float kernel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datk.targets.tflite.flatbuffer import parse
+
+WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL")
+"""Operators that multiply by weights. A BATCH_MATMUL of two activations is attention, not a layer."""
+MAY_BE_INT8 = frozenset(
+    {
+        *("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "QUANTIZE", "DEQUANTIZE"),
+        *("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SQUEEZE", "EXPAND_DIMS", "PAD"),
+        *("RELU", "GELU", "LOGISTIC", "RESIZE_BILINEAR"),
+    }
+)
+"""Layers, moves of data, and elementwise functions between two int8 layers (exact tables or rounding that the
+next layer's own quantisation contains). Anything else in int8 is a residual add, a piece of LayerNorm, softmax or
+an attention matmul: the operators that cost most accuracy."""
+
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear or convolution that is meant to run in int8."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Weight as LiteRT stores it (output channels, height, width, input channels), sides of 1 left out."""
+
+    @classmethod
+    def from_torch(cls, name: str, shape: tuple[int, ...]) -> Layer:
+        """shape: torch's (out, in) of a linear or (out, in, kh, kw) of a convolution."""
+        return cls(name, stored_shape((shape[0], *shape[2:], shape[1])))
+
+
+@dataclass(frozen=True)
+class WeightedOp:
+    """One operator with constant weights, as stored."""
+
+    kind: str
+    name: str
+    shape: tuple[int, ...]
+    activation: str
+    """Type of its input."""
+    weight: str
+    """Type its weights are stored in."""
+    output: str
+    per_channel: bool
+
+    @property
+    def runs_in(self) -> Literal["int8", "float", "mixed"]:
+        types = {self.activation, self.weight, self.output}
+        if types == {"INT8"}:
+            return "int8"
+        return "float" if types <= {"FLOAT32", "FLOAT16"} else "mixed"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The parts of a .tflite file that the lint judges."""
+
+    weighted: tuple[WeightedOp, ...]
+    int8_kinds: Counter[str]
+    """Operator type -> how many read or write int8 activations."""
+    edges: tuple[str, str]
+    """Types of the file's input and output."""
+
+
+def stored_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """shape without its sides of 1, so that a linear and a 1x1 convolution compare equal."""
+    return tuple(int(side) for side in shape if side != 1)
+
+
+def read_graph(path: Path) -> Graph:
+    """Parse a saved .tflite file (main subgraph). Raises TargetError when it is none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = parse(path.read_bytes())
+    graph = model.subgraphs[0]
+    operators = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    types = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+    tensors = graph.tensors
+
+    def kind_of(op: Any) -> str:
+        code = model.operatorCodes[op.opcodeIndex]
+        return str(operators[max(code.builtinCode, code.deprecatedBuiltinCode)])
+
+    def constant(index: int) -> bool:
+        return index >= 0 and model.buffers[tensors[index].buffer].data is not None
+
+    unpacked = {op.outputs[0]: op.inputs[0] for op in graph.operators if kind_of(op) == "DEQUANTIZE"}
+    weighted: list[WeightedOp] = []
+    int8_kinds: Counter[str] = Counter()
+    for op in graph.operators:
+        kind = kind_of(op)
+        moving = [i for i in (*op.inputs, *op.outputs) if i >= 0 and not constant(i)]
+        if any(types[tensors[i].type] in ("INT8", "UINT8", "INT16") for i in moving) and not _edge(op, graph, kind):
+            int8_kinds[kind] += 1
+        stored = unpacked.get(op.inputs[1], op.inputs[1]) if kind in WEIGHTED else -1
+        if constant(stored):
+            weight = tensors[stored]
+            scales = weight.quantization.scale if weight.quantization is not None else None
+            data = op.inputs[2] if kind == "TRANSPOSE_CONV" else op.inputs[0]
+            channels = weight.shape[3] if kind == "DEPTHWISE_CONV_2D" else weight.shape[0]
+            weighted.append(
+                WeightedOp(
+                    kind=kind,
+                    name=tensors[op.outputs[0]].name.decode(errors="replace"),
+                    shape=stored_shape(weight.shape),
+                    activation=types[tensors[data].type],
+                    weight=types[weight.type],
+                    output=types[tensors[op.outputs[0]].type],
+                    per_channel=scales is not None and len(scales) == channels,
+                )
+            )
+    edges = (types[tensors[graph.inputs[0]].type], types[tensors[graph.outputs[0]].type])
+    return Graph(tuple(weighted), int8_kinds, edges)
+
+
+def _edge(op: Any, graph: Any, kind: str) -> bool:
+    """The photograph's own 8 bits on their way into float: not quantisation."""
+    return kind in ("CAST", "TRANSPOSE", "RESHAPE") and op.inputs[0] == graph.inputs[0]
+
+
+def lint_int8(path: Path, wanted: Sequence[Layer], *, not_quantised: Sequence[str] = ()) -> dict[str, Any]:
+    """The check `int8-ops` on a saved file: every wanted layer in int8 per channel, nothing fragile in int8.
+
+    wanted: the layers the scheme selects. not_quantised: those among them the program left in float.
+    Returns a BuildResult check with counts by operator type.
+    """
+    graph = read_graph(path)
+    problems: list[str] = []
+    if not wanted:
+        problems.append("the program holds no layer the scheme would quantise")
+    if not_quantised:
+        problems.append(f"{len(not_quantised)} layers were not quantised in the program: {_some(not_quantised)}")
+    in_int8 = [op for op in graph.weighted if op.runs_in == "int8"]
+    if missing := _missing(wanted, in_int8):
+        problems.append(
+            f"{len(missing)} of {len(wanted)} layers meant for int8 are stored or run in float: {_some(missing)}"
+        )
+    if mixed := [op.name for op in graph.weighted if op.runs_in == "mixed"]:
+        problems.append(f"{len(mixed)} operators mix int8 and float: {_some(mixed)}")
+    if coarse := [op.name for op in in_int8 if not op.per_channel]:
+        problems.append(f"{len(coarse)} operators have one scale for all output channels: {_some(coarse)}")
+    implied = len(in_int8) - (len(wanted) - len(missing))
+    transposed = sum(op.kind == "TRANSPOSE_CONV" for op in in_int8)
+    if implied > transposed:
+        problems.append(f"{implied - transposed} layers run in int8 though the scheme keeps them in float")
+    if fragile := {kind: n for kind, n in sorted(graph.int8_kinds.items()) if kind not in MAY_BE_INT8}:
+        words = ", ".join(f"{n} {kind}" for kind, n in fragile.items())
+        problems.append(f"must stay in float but touch int8: {words}")
+    if graph.edges != ("UINT8", "FLOAT32"):
+        problems.append(f"input and output are {graph.edges}, expected UINT8 and FLOAT32")
+    int8_ops = dict(sorted(Counter(op.kind for op in in_int8).items()))
+    float_ops = dict(sorted(Counter(op.kind for op in graph.weighted if op.runs_in == "float").items()))
+    return {
+        "status": "failed" if problems else "passed",
+        "detail": "; ".join(problems) or _summary(len(wanted), int8_ops, float_ops),
+        "wanted_layers": len(wanted),
+        "int8_ops": int8_ops,
+        "float_ops": float_ops,
+        "int8_besides": {k: n for k, n in sorted(graph.int8_kinds.items()) if k not in WEIGHTED},
+    }
+
+
+def lint_float(path: Path, precision: str) -> dict[str, Any]:
+    """The check `weights` on a saved fp32 or fp16 file: every layer's weights stored as the precision says."""
+    graph = read_graph(path)
+    expected = {"fp32": "FLOAT32", "fp16": "FLOAT16"}[precision]
+    stored = dict(sorted(Counter(op.weight for op in graph.weighted).items()))
+    problems: list[str] = []
+    if wrong := [op.name for op in graph.weighted if op.weight != expected]:
+        problems.append(f"{len(wrong)} layers are not stored as {expected}: {_some(wrong)}")
+    if not graph.weighted:
+        problems.append("the file holds no layer with weights")
+    if graph.int8_kinds:
+        problems.append(f"int8 activations in a {precision} file: {dict(graph.int8_kinds)}")
+    if graph.edges != ("UINT8", "FLOAT32"):
+        problems.append(f"input and output are {graph.edges}, expected UINT8 and FLOAT32")
+    return {
+        "status": "failed" if problems else "passed",
+        "detail": "; ".join(problems) or f"{len(graph.weighted)} layers, weights stored as {expected}",
+        "stored": stored,
+    }
+
+
+def _missing(wanted: Sequence[Layer], in_int8: Sequence[WeightedOp]) -> list[str]:
+    """Names of wanted layers for which no int8 operator with such weights is left.
+
+    Matched by the weights' shape, because converters fuse and rename: among layers of one shape, the
+    last ones are named.
+    """
+    left = Counter(op.shape for op in in_int8 if op.kind != "TRANSPOSE_CONV")
+    missing: list[str] = []
+    for layer in wanted:
+        if left[layer.shape] > 0:
+            left[layer.shape] -= 1
+        else:
+            missing.append(layer.name)
+    return missing
+
+
+def _summary(wanted: int, int8_ops: dict[str, int], float_ops: dict[str, int]) -> str:
+    def words(counts: dict[str, int]) -> str:
+        return ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none"
+
+    return f"all {wanted} wanted layers run in int8 per channel ({words(int8_ops)}); in float: {words(float_ops)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = [name.rsplit("/", 1)[-1] if "/" in name else name for name in names[:_MOST_NAMED]]
+    return ", ".join(shown) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

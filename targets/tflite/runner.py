@@ -1,0 +1,135 @@
+"""Run a .tflite artifact in the real LiteRT runtime on this machine's CPU."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datk.depth.io_spec import Contract
+from datk.depth.runner import DepthMap, ImageU8, check_bucket_image
+from datk.errors import DataError, EnvironmentLacks, TargetError
+from datk.targets.tflite.flatbuffer import read_metadata
+from datk.targets.tflite.quiet import native_output_to
+
+RUNTIMES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
+"""Module and distribution, in order of preference; the second is the small one for devices."""
+MAX_THREADS = 4
+
+
+def open_artifact(artifact: Path, contract: Contract, *, threads: int | None = None) -> LiteRtRunner:
+    """A runner for a .tflite file.
+
+    threads: of LiteRT's kernels; None means the cores this process may use, at most 4. Raises
+    EnvironmentLacks without a runtime, DataError when the file is missing or no .tflite file,
+    TargetError when LiteRT cannot load it or it is not what contract says.
+    """
+    return LiteRtRunner(artifact, contract, threads=threads or default_threads())
+
+
+def default_threads() -> int:
+    """Cores this process may use, at most 4: phones and boards have four fast ones."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MAX_THREADS)
+
+
+class LiteRtRunner:
+    """A Runner over LiteRT's interpreter.
+
+    `runtime` names the package that runs it, `delegate` what LiteRT handed the graph to: normally
+    XNNPACK; "none, ..." when that did not apply and the plain kernels run instead.
+    """
+
+    label = "litert-cpu"
+
+    def __init__(self, artifact: Path, contract: Contract, *, threads: int) -> None:
+        self.name = f"tflite {contract.precision}"
+        self.input_size = contract.input_size
+        self.depth_kind = contract.depth_kind
+        self.threads = threads
+        _check_metadata(artifact, contract)
+        module, self.runtime = _runtime()
+        self._interpreter: Any = _load(module, artifact, threads)
+        self._input, self._output = _check_edges(self._interpreter, artifact, contract)
+        self.delegate = _delegate(self._interpreter)
+
+    def predict(self, image: ImageU8) -> DepthMap:
+        """image: (h, w, 3) uint8 RGB of input_size. Returns (h, w) float32. Raises DataError."""
+        check_bucket_image(image, self.input_size)
+        if self._interpreter is None:
+            raise TargetError(f"{self.name}: the runner is closed")
+        self._interpreter.set_tensor(self._input, np.ascontiguousarray(image)[None])
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self._output)[0], dtype=np.float32)  # get_tensor copies
+
+    def close(self) -> None:
+        """Free the interpreter. Safe to call twice."""
+        self._interpreter = None
+
+
+def _runtime() -> tuple[Any, str]:
+    for module, distribution in RUNTIMES:
+        if importlib.util.find_spec(module.split(".")[0]) is None:
+            continue
+        loaded = importlib.import_module(module)
+        try:
+            return loaded, f"{distribution} {version(distribution)}"
+        except PackageNotFoundError:
+            return loaded, distribution
+    raise EnvironmentLacks(
+        "no LiteRT runtime is installed here",
+        hint='pip install "datk[tflite]"   (on a device ai-edge-litert or tflite-runtime is enough)',
+    )
+
+
+def _check_metadata(artifact: Path, contract: Contract) -> None:
+    """Raise TargetError when the file carries another contract; DataError when it is no .tflite file."""
+    if not artifact.is_file():
+        raise DataError(f"{artifact}: no such file")
+    text = read_metadata(artifact).get("datk.contract")
+    if text is None:
+        return
+    inside = Contract.model_validate_json(text)
+    if inside != contract:
+        raise TargetError(
+            f"{artifact}: the file says {inside.precision}, {inside.signature}; "
+            f"its contract says {contract.precision}, {contract.signature}",
+            hint="the artifact and its contract.json belong to different exports",
+        )
+
+
+def _load(module: Any, artifact: Path, threads: int) -> Any:
+    try:
+        with native_output_to(None):
+            interpreter = module.Interpreter(model_path=str(artifact), num_threads=threads)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise TargetError(f"{artifact}: LiteRT cannot load it: {error}", hint="export it again") from error
+    return interpreter
+
+
+def _check_edges(interpreter: Any, artifact: Path, contract: Contract) -> tuple[int, int]:
+    """Tensor numbers of input and output. Raises TargetError unless they are the contract's."""
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    for details, spec in ((inputs, contract.input), (outputs, contract.output)):
+        found = [(tuple(int(side) for side in d["shape"]), np.dtype(d["dtype"]).name) for d in details]
+        if found != [(spec.shape, spec.dtype)]:
+            raise TargetError(
+                f"{artifact}: expected one tensor {spec.name} {spec.shape} {spec.dtype}, found {found}",
+                hint="the artifact and its contract.json belong to different exports",
+            )
+    return int(inputs[0]["index"]), int(outputs[0]["index"])
+
+
+def _delegate(interpreter: Any) -> str:
+    """What the interpreter's plan says it runs on, in words."""
+    list_operators = getattr(interpreter, "_get_ops_details", None)
+    if list_operators is None:
+        return "unknown: this runtime does not list its operators"
+    parts = sum(op["op_name"] == "DELEGATE" for op in list_operators())
+    return f"XNNPACK, {parts} parts" if parts else "none, LiteRT's plain kernels: XNNPACK did not apply"
