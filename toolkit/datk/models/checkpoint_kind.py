@@ -9,7 +9,9 @@ from typing import Any
 
 from datk.depth.io_spec import DepthKind
 from datk.errors import CheckpointError
+from datk.models.checkpoint_file import WeightsFile
 from datk.models.presets import Preset
+from datk.models.published import by_sha256
 
 Kind = tuple[DepthKind, float | None]
 """(depth_kind, max_depth_m)."""
@@ -22,14 +24,15 @@ _ASK = "say what it predicts: --kind relative, or --kind metric --max-depth METR
 
 
 def resolve_kind(
-    path: Path, source: str, preset: Preset, metadata: dict[str, str], asked: DepthKind | None, asked_max: float | None
+    path: Path, file: WeightsFile, source: str, preset: Preset, asked: DepthKind | None, asked_max: float | None
 ) -> Kind:
     """The kind of a checkpoint file. asked, asked_max: what the user said, or None.
 
-    Order: datk's own metadata, the config.json beside a Hugging Face file, the official file name, the
-    user. Raises CheckpointError when nothing says it, or when the user and the file contradict each other.
+    Order: datk's own metadata, the hash of a released file, the config.json beside a Hugging Face file, the
+    official file name, the user. Raises CheckpointError when nothing says it, or when the user and the file
+    contradict each other.
     """
-    stated = _stated(path, source, preset, metadata)
+    stated = _stated(path, file, source, preset)
     if asked is None and asked_max is not None:
         asked = DepthKind.DEPTH_METRIC_M
     if asked is None:
@@ -57,10 +60,13 @@ def _words(kind: DepthKind, max_depth_m: float | None) -> str:
     return "metric" if max_depth_m is None else f"metric up to {max_depth_m:g} m"
 
 
-def _stated(path: Path, source: str, preset: Preset, metadata: dict[str, str]) -> tuple[Kind, str] | None:
+def _stated(path: Path, file: WeightsFile, source: str, preset: Preset) -> tuple[Kind, str] | None:
     """What the file itself says and where it says so."""
-    if "depth_kind" in metadata:
-        return _from_metadata(path, metadata), "its metadata"
+    if "depth_kind" in file.metadata:
+        return _from_metadata(path, file.metadata), "its metadata"
+    if released := by_sha256(file.sha256):
+        kind = DepthKind.DEPTH_METRIC_M if released.max_depth_m else DepthKind.DISPARITY_AFFINE_INVARIANT
+        return (kind, released.max_depth_m), f"its hash (the released {released.file_name})"
     if source == "huggingface":
         config = path.with_name("config.json")
         return (_from_config(config, preset), "config.json") if config.is_file() else None

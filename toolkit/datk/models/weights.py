@@ -62,7 +62,7 @@ def load_checkpoint(
         )
     state = official_names(file.tensors, source)
     preset = _preset_of(path, state)
-    kind, maximum = resolve_kind(path, source, preset, file.metadata, depth_kind, max_depth_m)
+    kind, maximum = resolve_kind(path, file, source, preset, depth_kind, max_depth_m)
     with torch.device("meta"):
         net = DepthAnything(preset, depth_kind=kind, max_depth_m=maximum)
     _fill(path, net, state, f"Depth Anything V2 {preset.name}")
@@ -146,27 +146,30 @@ def _preset_of(path: Path, state: dict[str, Tensor]) -> Preset:
 
 
 def _fill(path: Path, net: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Put state into net, which stands on the meta device; every problem is found before anything is raised."""
+    """Put state into net, which stands on the meta device. Names and shapes first: they cost no memory."""
     expected = net.state_dict()
     problems = [f"missing: {name}" for name in expected if name not in state]
     problems += [f"unexpected: {name}" for name in state if name not in expected]
-    ready: dict[str, Tensor] = {}
     for name in [n for n in expected if n in state]:
-        tensor = state.pop(name)
-        if tensor.shape != expected[name].shape:
-            problems.append(f"shape: {name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
-        elif not tensor.is_floating_point():
-            problems.append(f"type: {name} is {str(tensor.dtype).removeprefix('torch.')}, expected floating point")
-        else:
-            ready[name] = tensor.detach().to(torch.float32, copy=True).contiguous()
-            if bad := int((~torch.isfinite(ready[name])).sum()):
-                problems.append(f"not finite: {name} holds {bad} NaN or infinite values")
-    if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        rest = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-        raise CheckpointError(
-            f"{path}: not a {what} checkpoint, {len(problems)} problems{shown}{rest}",
-            hint="datk doctor weights FILE shows what a file holds",
-        )
+        found = state[name]
+        if found.shape != expected[name].shape:
+            problems.append(f"shape: {name} is {tuple(found.shape)}, expected {tuple(expected[name].shape)}")
+        elif not found.is_floating_point():
+            problems.append(f"type: {name} is {str(found.dtype).removeprefix('torch.')}, expected floating point")
+    _raise_on(path, problems, what)
+    ready = {name: state.pop(name).detach().to(torch.float32, copy=True).contiguous() for name in expected}
+    bad = {name: int((~torch.isfinite(tensor)).sum()) for name, tensor in ready.items()}
+    _raise_on(path, [f"not finite: {name} holds {n} NaN or infinite values" for name, n in bad.items() if n], what)
     net.load_state_dict(ready, strict=True, assign=True)
     net.eval()
+
+
+def _raise_on(path: Path, problems: list[str], what: str) -> None:
+    if not problems:
+        return
+    shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+    rest = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise CheckpointError(
+        f"{path}: not a {what} checkpoint, {count}{shown}{rest}", hint="fetch it again, or name another file"
+    )
