@@ -1,0 +1,155 @@
+"""The recipe: everything one run needs to know, frozen and strict. Unknown keys are errors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from datk.config.train_sections import PseudoLabelSection, StudentSection, TeacherSection
+from datk.depth.io_spec import PATCH, Size
+
+
+class Section(BaseModel):
+    """Base of every section: no unknown keys, no coercion, immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _size(value: Any) -> Any:
+    """126, "126", "126x154" and [126, 154] all mean a (height, width)."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return (value, value)
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+        if len(parts) <= 2 and all(p.strip().isdigit() for p in parts):
+            return (int(parts[0]), int(parts[-1]))
+        raise ValueError(f"'{value}' is not a size; write 518 or HxW such as 392x518")
+    if isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _patched(size: Size) -> Size:
+    for side in size:
+        if side <= 0 or side % PATCH:
+            low = max(PATCH, side // PATCH * PATCH)
+            raise ValueError(f"{side} is not a multiple of {PATCH}; nearest are {low} and {low + PATCH}")
+    return size
+
+
+ImageSize = Annotated[Size, BeforeValidator(_size)]
+"""(height, width) in pixels, any positive size."""
+
+
+class SyntheticSection(Section):
+    """Synthetic images with exact depth, rendered here."""
+
+    count: int = Field(default=1000, ge=8)
+    """Images to render."""
+    size: ImageSize = (126, 168)
+    """(height, width) of the renderings, pixels."""
+    renderer: Literal["auto", "moderngl", "embreex"] = "auto"
+    """auto = moderngl when EGL works here, else embreex; the one used is printed and recorded."""
+
+
+class PhotosSection(Section):
+    """Unlabelled real photographs."""
+
+    images: str = "builtin"
+    """"builtin" = the photographs datk ships; else a folder. The student learns from these alone."""
+    validation: str = "builtin"
+    """"builtin" = the shipped validation split; else a folder disjoint from `images`."""
+    validation_count: int = Field(default=64, ge=1)
+    """Photographs the gates are judged on; fewer than 50 cannot pass the default gates."""
+
+
+class CheckpointsSection(Section):
+    """Weights to start from instead of training."""
+
+    student: str | None = None
+    """Checkpoint to export as it is; nothing is trained."""
+    teacher: str | None = None
+    """Checkpoint that labels and judges; None with a student checkpoint = that one in float32 (reference: self)."""
+    kind: Literal["relative", "metric"] | None = None
+    """What the student checkpoint returns, where neither config.json nor the official file name tells."""
+    max_depth_m: float | None = None
+    """Upper end of a metric checkpoint in metres, where the file does not tell."""
+
+
+class QuantizeSection(Section):
+    """NNCF post-training quantisation, batch 1, on pseudo-labelled calibration photographs."""
+
+    images: str = "builtin"
+    """"builtin" = the shipped calibration split; else a folder."""
+    count: int = Field(default=48, ge=1)
+    """Calibration photographs."""
+
+
+class TargetSection(Section):
+    """One compiler and the precisions to build with it."""
+
+    name: str
+    precisions: tuple[str, ...] | None = None
+    """None = the target's own defaults."""
+    input_size: ImageSize | None = None
+    """(height, width) of the bucket, multiples of 14; None = the size the student was trained at."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Checked against the target's own Options model."""
+
+    @field_validator("precisions", mode="before")
+    @classmethod
+    def _tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("input_size")
+    @classmethod
+    def _multiple(cls, value: Size | None) -> Size | None:
+        return value and _patched(value)
+
+
+class ValidateSection(Section):
+    """Measurements after every export, and the gates they must pass."""
+
+    bench: str = "mini"
+    """Ordinal benchmark: mini (built in), da2k, or any other file in evaluate/benchmarks."""
+    data: str | None = None
+    """Folder of the benchmark's data; None = its usual place."""
+    max_bench_drop_pp: float = 1.0
+    """Largest accepted drop against the float net, percentage points, paired."""
+    latency_runs: int = Field(default=30, ge=1)
+    """Timed inferences per artifact, interleaved with torch."""
+
+
+class Recipe(Section):
+    """One run of the whole route."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run folder: runs/NAME."""
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    synthetic: SyntheticSection = SyntheticSection()
+    photos: PhotosSection = PhotosSection()
+    checkpoints: CheckpointsSection = CheckpointsSection()
+    teacher: TeacherSection | None = None
+    """Needed unless checkpoints names a teacher or a student."""
+    pseudo_labels: PseudoLabelSection = PseudoLabelSection()
+    student: StudentSection | None = None
+    """Needed unless checkpoints names a student."""
+    quantize: QuantizeSection = QuantizeSection()
+    targets: tuple[TargetSection, ...] = ()
+    validation: ValidateSection = Field(default=ValidateSection(), alias="validate")
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _something_to_export(self) -> Self:
+        given = self.checkpoints
+        if self.student is None and given.student is None:
+            raise ValueError("student: missing; describe the student, or name a checkpoint in checkpoints.student")
+        if self.teacher is None and given.teacher is None and given.student is None:
+            raise ValueError("teacher: missing; describe the teacher, or name a checkpoint in checkpoints.teacher")
+        return self
