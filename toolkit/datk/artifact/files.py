@@ -14,7 +14,9 @@ from typing import Any
 def sha256_file(path: Path) -> str:
     """Hex digest of a file, or of a folder: its files' relative names and digests in sorted order."""
     if path.is_dir():
-        lines = [f"{p.relative_to(path).as_posix()}\0{sha256_file(p)}\n" for p in sorted(path.rglob("*")) if p.is_file()]
+        lines = [
+            f"{p.relative_to(path).as_posix()}\0{sha256_file(p)}\n" for p in sorted(path.rglob("*")) if p.is_file()
+        ]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -41,7 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

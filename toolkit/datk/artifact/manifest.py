@@ -108,9 +108,7 @@ class Manifest(_Record):
 
 def output_ref(path: Path, *, relative_to: Path) -> OutputRef:
     """Hash and measure one output."""
-    return OutputRef(
-        path=path.relative_to(relative_to).as_posix(), sha256=sha256_file(path), bytes=size_bytes(path)
-    )
+    return OutputRef(path=path.relative_to(relative_to).as_posix(), sha256=sha256_file(path), bytes=size_bytes(path))
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

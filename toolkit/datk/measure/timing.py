@@ -70,3 +70,20 @@ def latency_from_times(times_ms: list[float], *, warmup: int) -> Latency:
         n=len(times_ms),
         warmup=warmup,
     )
+
+
+def measure_interleaved(functions: list[Callable[[], Any]], *, warmup: int, runs: int) -> list[Latency]:
+    """Time several functions in turn, A B A B ..., so that a drifting machine treats them alike.
+
+    Raises UsageError as measure_latency does. Returns one Latency per function, in order.
+    """
+    if runs < 1 or warmup < 0:
+        raise UsageError(f"latency needs at least 1 run and 0 warm-up calls, got {runs} and {warmup}")
+    times_ms: list[list[float]] = [[] for _ in functions]
+    for turn in range(warmup + runs):
+        for fn, times in zip(functions, times_ms, strict=True):
+            start = time.perf_counter()
+            fn()
+            if turn >= warmup:
+                times.append(1e3 * (time.perf_counter() - start))
+    return [latency_from_times(times, warmup=warmup) for times in times_ms]

@@ -1,0 +1,208 @@
+"""Run stages in order, skip what is built, resume what was interrupted, never leave half a stage."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import datk
+from datk.artifact.files import sha256_file, write_text
+from datk.artifact.manifest import FILE_NAME, InputRef, Manifest, output_ref, read_manifest, write_manifest
+from datk.artifact.provenance import datk_version, git_state, tool_versions
+from datk.errors import DataError, UsageError
+from datk.measure.device import host_info
+from datk.pipeline.stage import Outcome, Reporter, Stage, StageRun
+
+KEY_FILE = "key"
+State = Literal["built", "run", "taken", "beyond"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One line of a dry run."""
+
+    stage: Stage
+    state: State
+    """built: key matches; run: will run; taken: before --from, used as it lies; beyond: after --until."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the route to run."""
+
+    first: str | None = None
+    until: str | None = None
+    force: bool = False
+
+
+def plan_stages(stages: Sequence[Stage], run_dir: Path, selection: Selection, *, seed: int) -> list[Planned]:
+    """Hit or miss per stage, without running anything.
+
+    Raises UsageError for a --from or --until that names no stage, or a stage before --from that is not built.
+    """
+    for flag, wanted in (("--from", selection.first), ("--until", selection.until)):
+        if wanted is not None and not any(_named(s, wanted) for s in stages):
+            verbs = list(dict.fromkeys(s.verb for s in stages))
+            raise UsageError(f"{flag} {wanted}: no such stage", hint=f"stages: {', '.join(verbs)}")
+    first = next((i for i, s in enumerate(stages) if selection.first and _named(s, selection.first)), 0)
+    last = max((i for i, s in enumerate(stages) if selection.until and _named(s, selection.until)), default=len(stages))
+    digests: dict[str, str] = {}
+    planned = []
+    for i, stage in enumerate(stages):
+        if i > last:
+            planned.append(Planned(stage, "beyond", f"after --until {selection.until}"))
+            continue
+        folder = run_dir / stage.name
+        manifest = _manifest_or_none(folder)
+        if i < first:
+            if manifest is None:
+                raise UsageError(
+                    f"--from {selection.first}: {run_dir / stage.name} is not built yet", hint="drop --from"
+                )
+            digests[stage.name] = manifest.digest
+            planned.append(Planned(stage, "taken", "before --from"))
+            continue
+        why = _why_run(stage, manifest, digests, seed=seed, force=selection.force, folder=folder)
+        if why is None:
+            assert manifest is not None
+            digests[stage.name] = manifest.digest
+        planned.append(Planned(stage, "built" if why is None else "run", why or "key matches"))
+    return planned
+
+
+def execute(
+    stages: Sequence[Stage], run_dir: Path, selection: Selection, *, seed: int, recipe_text: str, reporter: Reporter
+) -> dict[str, Manifest]:
+    """Run what plan_stages says. Returns every stage's manifest by name.
+
+    A stage writes into a hidden folder next to its own and is renamed when complete, its manifest inside:
+    an interrupted run leaves that folder, and the same stage with the same key goes on from it.
+    """
+    with _locked(run_dir):
+        write_text(run_dir / "00-recipe.yaml", recipe_text)
+        manifests: dict[str, Manifest] = {}
+        for item in plan_stages(stages, run_dir, selection, seed=seed):
+            stage, folder = item.stage, run_dir / item.stage.name
+            if item.state == "beyond":
+                continue
+            if item.state == "run":
+                digests = {name: m.digest for name, m in manifests.items()}
+                # What lies before may have come out the same although it ran again: look once more.
+                why = _why_run(
+                    stage, _manifest_or_none(folder), digests, seed=seed, force=selection.force, folder=folder
+                )
+                if why is not None:
+                    reporter.stage(stage.name, stage.title, "running")
+                    manifests[stage.name] = _run_stage(stage, folder, manifests, digests, seed=seed, reporter=reporter)
+                    reporter.stage(stage.name, stage.title, "done")
+                    continue
+            reporter.stage(stage.name, stage.title, "built before")
+            manifests[stage.name] = read_manifest(folder)
+        return manifests
+
+
+def _run_stage(
+    stage: Stage, folder: Path, before: dict[str, Manifest], digests: dict[str, str], *, seed: int, reporter: Reporter
+) -> Manifest:
+    key = stage.key(digests, seed)
+    part = folder.with_name(f".{folder.name}.part")
+    if part.exists() and _read_key(part) != key:
+        shutil.rmtree(part)
+    part.mkdir(parents=True, exist_ok=True)
+    write_text(part / KEY_FILE, key)
+    start = time.perf_counter()
+    needs = {name: (folder.parent / name, before[name]) for name in stage.needs}
+    outcome: Outcome = stage.run(StageRun(out=part, needs=needs, reporter=reporter, seed=seed))
+    (part / KEY_FILE).unlink()
+    manifest = Manifest(
+        stage=stage.name,
+        key=key,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        inputs=[InputRef(role=name, path=name, sha256=digests[name]) for name in stage.needs]
+        + [InputRef(role=role, path=path, sha256=digest) for role, path, digest in stage.files],
+        outputs=[output_ref(p, relative_to=part) for p in sorted(part.iterdir()) if p.name != FILE_NAME],
+        recipe_sha256=sha256_file(folder.parent / "00-recipe.yaml"),
+        section=stage.section,
+        seed=seed,
+        tools={"datk": datk_version(), **tool_versions(stage.tools)},
+        git=git_state(Path(datk.__file__).parent),
+        host=host_info(),
+        duration_s=round(time.perf_counter() - start, 3),
+        **{name: getattr(outcome, name) for name in outcome.__dataclass_fields__},
+    )
+    write_manifest(manifest, part)
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.replace(old)
+        part.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        part.replace(folder)
+    return manifest
+
+
+def _why_run(
+    stage: Stage, manifest: Manifest | None, digests: dict[str, str], *, seed: int, force: bool, folder: Path
+) -> str | None:
+    """Why a stage must run, or None when its output can be used as it lies."""
+    if manifest is None:
+        return "not built"
+    if force:
+        return "--force"
+    missing = [name for name in stage.needs if name not in digests]
+    if missing:
+        return f"{missing[0]} runs first"
+    if stage.key(digests, seed) != manifest.key:
+        return "recipe, inputs, tools or code changed"
+    for output in manifest.outputs:
+        path = folder / output.path
+        if not path.exists() or sha256_file(path) != output.sha256:
+            return f"{output.path} is missing or changed on disk"
+    return None
+
+
+def _manifest_or_none(folder: Path) -> Manifest | None:
+    try:
+        return read_manifest(folder)
+    except DataError:
+        return None
+
+
+def _named(stage: Stage, wanted: str) -> bool:
+    return wanted in (stage.verb, stage.name) or stage.name.endswith(f"-{wanted}")
+
+
+def _read_key(part: Path) -> str | None:
+    try:
+        return (part / KEY_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+@contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    """One datk at a time in a run folder; the lock goes with the process, however it ends."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        handle = (run_dir / ".lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{run_dir}: cannot be written ({error.strerror})", hint="name another folder with --out"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"{run_dir}: another datk is working in it", hint="wait for it, or use another --out"
+            ) from error
+        yield

@@ -1,0 +1,115 @@
+"""`datk export`: a checkpoint, or the newest run's student, to one or several targets, measured and gated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datk import targets
+from datk.config.load import load_recipe, recipe_from_dict
+from datk.config.schema import Recipe, TargetSection
+from datk.depth.io_spec import Size
+from datk.errors import UsageError
+from datk.pipeline.execute import Selection
+from datk.pipeline.runs import ROOT, newest_run
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What was typed."""
+
+    targets: tuple[str, ...]
+    checkpoint: Path | None = None
+    run: Path | None = None
+    precisions: tuple[str, ...] = ()
+    input_size: Size | None = None
+    calibration: Path | None = None
+    teacher: Path | None = None
+    kind: str | None = None
+    max_depth_m: float | None = None
+    bench: str = "mini"
+    data: Path | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """Where and what to run, and what was taken by default, in words."""
+
+    recipe: Recipe
+    """Only the targets asked for."""
+    whole: Recipe
+    """What the run folder keeps: the targets it had before as well."""
+    run_dir: Path
+    selection: Selection
+    said: list[str]
+
+
+def plan_export(request: ExportRequest) -> ExportPlan:
+    """Raises UsageError, CheckpointError or RecipeError before anything is written."""
+    sections = tuple(_section(name, request) for name in request.targets)
+    if request.checkpoint is not None:
+        return _from_checkpoint(request, request.checkpoint, sections)
+    return _from_run(request, request.run or newest_run(), sections)
+
+
+def _section(name: str, request: ExportRequest) -> TargetSection:
+    target = targets.get(name)
+    for precision in request.precisions:
+        target.check_precision(precision)
+    return TargetSection(name=target.name, precisions=request.precisions or None, input_size=request.input_size)
+
+
+def _from_checkpoint(request: ExportRequest, checkpoint: Path, sections: tuple[TargetSection, ...]) -> ExportPlan:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.stem).strip("-.") or "export"
+    value: dict[str, Any] = {
+        "name": name,
+        "description": f"{checkpoint.name}, exported by `datk export`",
+        "checkpoints": {
+            "student": str(checkpoint),
+            "teacher": str(request.teacher) if request.teacher else None,
+            "kind": request.kind,
+            "max_depth_m": request.max_depth_m,
+        },
+        "quantize": {"images": str(request.calibration) if request.calibration else "builtin"},
+        "targets": [s.model_dump(mode="json") for s in sections],
+        "validate": {"bench": request.bench, "data": str(request.data) if request.data else None},
+    }
+    recipe = recipe_from_dict(value, where="datk export")
+    said = []
+    if request.teacher is None:
+        said.append("no --teacher: judged against the checkpoint itself in float32 (reference: self)")
+    if request.calibration is None:
+        said.append("no --calibration: the photographs datk ships")
+    return ExportPlan(recipe, recipe, request.out or ROOT / name, Selection(), said)
+
+
+def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSection, ...]) -> ExportPlan:
+    for flag, value in (("--teacher", request.teacher), ("--kind", request.kind), ("--out", request.out)):
+        if value is not None:
+            raise UsageError(
+                f"{flag} goes with --checkpoint", hint="an export of a run uses that run's own teacher and folder"
+            )
+    kept = load_recipe(run_dir / "00-recipe.yaml")
+    update: dict[str, Any] = {"targets": sections}
+    if request.calibration is not None:
+        update["quantize"] = kept.quantize.model_copy(update={"images": str(request.calibration)})
+    recipe = kept.model_copy(update=update)
+    whole = recipe.model_copy(update={"targets": _merged(kept.targets, sections)})
+    said = [f"no --checkpoint: the student of {run_dir}"] if request.run is None else []
+    return ExportPlan(recipe, whole, run_dir, Selection(first="validate-student"), said)
+
+
+def _merged(old: tuple[TargetSection, ...], new: tuple[TargetSection, ...]) -> tuple[TargetSection, ...]:
+    """Old targets with the new ones added; a target asked for again keeps its earlier precisions as well."""
+    by_name = {s.name: s for s in old}
+    for section in new:
+        before = by_name.get(section.name)
+        if before is not None and section.precisions is not None:
+            earlier = before.precisions or targets.get(section.name).default_precisions
+            precisions = tuple(dict.fromkeys((*earlier, *section.precisions)))
+            section = section.model_copy(update={"precisions": precisions})
+        by_name[section.name] = section
+    return tuple(by_name.values())

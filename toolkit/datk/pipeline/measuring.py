@@ -1,0 +1,211 @@
+"""Measure one runner against its references: dense, ordinal, latency, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datk.artifact.files import atomic_path
+from datk.artifact.manifest import Metric, Verdict
+from datk.depth.preprocess import bucket_image, read_image
+from datk.depth.runner import Runner
+from datk.evaluate import benchmarks
+from datk.evaluate.benchmarks.pairs import BenchResult, PairSet
+from datk.evaluate.gates import default_gates, judge
+from datk.evaluate.paired import PairedDrop, paired_drop
+from datk.evaluate.parity import Parity, compare, compare_input_paths
+from datk.measure.timing import Latency, measure_interleaved
+
+if TYPE_CHECKING:
+    from datk.evaluate.torch_runner import TorchRunner
+
+SAMPLES = 6
+"""Photographs whose maps are kept for the report's pictures."""
+WARMUP = 3
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What every artifact of a call is measured on."""
+
+    photos: Sequence[Path]
+    bench: str
+    pairs: PairSet
+    max_drop_pp: float
+    latency_runs: int
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """Figures for the manifest, details for details.json, verdict."""
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
+
+
+def open_bench(name: str, data: str | None) -> PairSet:
+    """Load a benchmark and run its self-tests. Raises UsageError, DataError or EnvironmentLacks."""
+    bench = benchmarks.get(name)
+    return bench.load(Path(data) if data else None)
+
+
+def measure(
+    runner: Runner,
+    setting: Setting,
+    *,
+    reference: Runner | None,
+    clock: Runner | None,
+    teacher: Runner | None,
+    precision: str,
+    checks: Mapping[str, Mapping[str, Any]],
+    progress: Progress,
+    no_reference: str = "",
+    no_teacher: str = "",
+) -> Measured:
+    """Measure `runner`; judge it when there is a float reference at the same bucket.
+
+    clock: the float net without memory, which latency is compared with (needed when reference is given).
+    no_reference / no_teacher: the reason recorded where one is absent.
+    """
+    out = Measured()
+    parity = _parity(runner, reference, setting, "vs_float", no_reference, out, progress)
+    _parity(runner, teacher, setting, "vs_teacher", no_teacher, out, progress)
+    result = _bench(runner, setting, out, progress)
+    drop: PairedDrop | None = None
+    if reference is not None:
+        base = benchmarks.get(setting.bench).score(reference, setting.pairs)
+        drop = paired_drop(result, base)
+        out.details["paired_drop"] = drop.model_dump(mode="json")
+        out.metrics[f"bench_{setting.bench}_drop_pp"] = Metric(
+            value=drop.drop_points,
+            unit="pp",
+            n=drop.n,
+            higher_is_better=False,
+            interval95=(drop.drop_low, drop.drop_high),
+        )
+        assert clock is not None
+        _latency(runner, clock, setting, out)
+        assert parity is not None
+        gates = default_gates(precision).model_copy(update={"max_drop_points": setting.max_drop_pp})
+        verdict = judge(gates, parity, drop, checks=checks)
+        out.verdict = verdict.as_verdict()
+        out.details["gates"] = [g.model_dump(mode="json") for g in verdict.gates]
+    else:
+        out.metrics[f"bench_{setting.bench}_drop_pp"] = Metric(value=None, unit="pp", not_measured=no_reference)
+    return out
+
+
+def _parity(
+    runner: Runner,
+    other: Runner | None,
+    setting: Setting,
+    suffix: str,
+    reason: str,
+    out: Measured,
+    progress: Progress,
+) -> Parity | None:
+    names = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}")
+    if other is None:
+        for name in names:
+            out.metrics[name.format(suffix)] = Metric(value=None, not_measured=reason)
+        return None
+    parity = compare(
+        runner, other, setting.photos, progress=lambda d, t: progress(d, t, f"photographs, {suffix.replace('_', ' ')}")
+    )
+    worst = parity.worst
+    n = parity.n - len(parity.undefined)
+    values = (
+        (parity.median_correlation, True),
+        (worst.correlation if worst else None, True),
+        (parity.mean_abs_rel, False),
+        (parity.mean_delta1, True),
+    )
+    for name, (value, higher) in zip(names, values, strict=True):
+        missing = None if value is not None else "undefined on every photograph"
+        out.metrics[name.format(suffix)] = Metric(
+            value=value, unit="1", n=n, higher_is_better=higher, not_measured=missing
+        )
+    out.details[f"parity_{suffix}"] = parity.model_dump(mode="json")
+    return parity
+
+
+def _bench(runner: Runner, setting: Setting, out: Measured, progress: Progress) -> BenchResult:
+    result = benchmarks.get(setting.bench).score(
+        runner, setting.pairs, progress=lambda d, t: progress(d, t, f"bench {setting.bench}")
+    )
+    overall = result.overall
+    measured = overall.accuracy is not None
+    out.metrics[f"bench_{setting.bench}_accuracy"] = Metric(
+        value=100 * overall.accuracy if overall.accuracy is not None else None,
+        unit="%",
+        n=overall.n,
+        higher_is_better=True,
+        interval95=(100 * overall.low, 100 * overall.high) if measured else None,
+        not_measured=None if measured else "no pair could be scored",
+    )
+    out.details["bench"] = result.model_dump(mode="json") | {"scenes": _scenes(result)}
+    return result
+
+
+def _scenes(result: BenchResult) -> dict[str, Any]:
+    return {
+        name: {
+            "accuracy_percent": None if s.accuracy is None else 100 * s.accuracy,
+            "n": s.n,
+            "interval95": [100 * s.low, 100 * s.high],
+        }
+        for name, s in result.scenes.items()
+    }
+
+
+def _latency(runner: Runner, clock: Runner, setting: Setting, out: Measured) -> None:
+    """Interleaved with the float net in torch, on this machine: a ratio, not a device's figure."""
+    image = bucket_image(read_image(setting.photos[0]), runner.input_size)
+    ours, base = measure_interleaved(
+        [lambda: runner.predict(image), lambda: clock.predict(image)], warmup=WARMUP, runs=setting.latency_runs
+    )
+    for name, latency in (("latency", ours), ("torch", base)):
+        out.details[f"{name}_ms"] = latency.to_dict()
+    out.metrics |= _latency_metrics(ours, base)
+
+
+def _latency_metrics(ours: Latency, base: Latency) -> dict[str, Metric]:
+    return {
+        "latency_p50_ms": Metric(value=ours.p50_ms, unit="ms", n=ours.n, higher_is_better=False),
+        "latency_p90_ms": Metric(value=ours.p90_ms, unit="ms", n=ours.n, higher_is_better=False),
+        "latency_ratio_vs_torch": Metric(value=ours.p50_ms / base.p50_ms, unit="1", n=ours.n, higher_is_better=False),
+    }
+
+
+def save_samples(
+    path: Path, runner: Runner, photos: Sequence[Path], *, reference: Runner | None, teacher: Runner | None
+) -> None:
+    """samples.npz: photograph at the bucket, prediction, float student and teacher for the report's pictures."""
+    arrays: dict[str, Any] = {"names": np.array([p.name for p in photos[:SAMPLES]])}
+    for i, photo in enumerate(photos[:SAMPLES]):
+        image = bucket_image(read_image(photo), runner.input_size)
+        arrays[f"photo_{i}"] = image
+        arrays[f"prediction_{i}"] = runner.predict(image).astype(np.float32)
+        if reference is not None:
+            arrays[f"reference_{i}"] = reference.predict(image).astype(np.float32)
+        if teacher is not None:
+            arrays[f"teacher_{i}"] = teacher.predict(image).astype(np.float32)
+    with atomic_path(path) as part:
+        with part.open("wb") as handle:
+            np.savez_compressed(handle, **arrays)
+
+
+def input_path_distance(net: TorchRunner, photos: Sequence[Path]) -> Metric:
+    """How far 8-bit bucket input moves the float net from float input at the same bucket: median of max|a-b|/max|b|."""
+    parity = compare_input_paths(net, photos)
+    errors = [i.max_error_rel for i in parity.images if i.max_error_rel is not None]
+    if not errors:
+        return Metric(value=None, not_measured="the net's maps are constant or not finite on every photograph")
+    return Metric(value=float(np.median(errors)), unit="1", n=len(errors), higher_is_better=False)

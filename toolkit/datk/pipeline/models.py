@@ -1,0 +1,89 @@
+"""Any artifact or checkpoint as a Runner."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from datk import targets
+from datk.artifact.manifest import FILE_NAME, read_manifest
+from datk.depth.io_spec import Contract, Size
+from datk.depth.runner import Runner
+from datk.errors import DataError, UsageError
+from datk.pipeline.steps import weights
+from datk.targets.base import Target
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin")
+
+
+def open_model(
+    path: Path, input_size: Size | None = None, *, kind: str | None = None, max_depth_m: float | None = None
+) -> Runner:
+    """A Runner for an artifact, an export folder or a checkpoint.
+
+    A checkpoint without input_size runs at the size it was trained at where the file tells (datk's own),
+    else by the official rule: short side at least 518, aspect kept.
+    Raises UsageError, DataError, CheckpointError or EnvironmentLacks.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: no such model", hint="name an artifact, an export folder or a checkpoint")
+    artifact, target = find_artifact(path)
+    if target is None:
+        return _open_checkpoint(artifact, input_size, kind, max_depth_m)
+    contract = read_contract(artifact)
+    if input_size is not None and input_size != contract.input_size:
+        raise UsageError(
+            f"{artifact.name} takes {contract.input_size[0]}x{contract.input_size[1]} only", hint="drop --input-size"
+        )
+    target.require()
+    return target.open(artifact, contract)
+
+
+def find_artifact(path: Path) -> tuple[Path, Target | None]:
+    """(file or package, its target); target None for a checkpoint.
+
+    path: an export folder (its manifest names the artifact), an artifact, or a checkpoint.
+    """
+    if path.is_dir() and (path / FILE_NAME).is_file():
+        facts = read_manifest(path).facts
+        if "artifact" in facts:
+            return path / facts["artifact"], targets.get(facts["target"])
+        for suffix in CHECKPOINT_SUFFIXES:
+            for found in sorted(path.glob(f"*{suffix}")):
+                return found, None
+    if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
+        return path, None
+    if (path.parent / FILE_NAME).is_file():
+        facts = read_manifest(path.parent).facts
+        if facts.get("artifact") == path.name:
+            return path, targets.get(facts["target"])
+    for target in targets.available().values():
+        if path.suffix == target.suffix:
+            return path, target
+    known = sorted({t.suffix for t in targets.available().values()} | set(CHECKPOINT_SUFFIXES))
+    raise UsageError(f"{path}: neither an artifact nor a checkpoint", hint=f"known endings: {' '.join(known)}")
+
+
+def read_contract(artifact: Path) -> Contract:
+    """contract.json beside an artifact. Raises DataError when absent or damaged."""
+    path = artifact.parent / "contract.json"
+    try:
+        return Contract.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: no contract beside {artifact.name}", hint="keep contract.json with it") from error
+    except (ValueError, ValidationError) as error:
+        raise DataError(f"{path}: not a contract: {error}") from error
+
+
+def _open_checkpoint(path: Path, input_size: Size | None, kind: str | None, max_depth_m: float | None) -> Runner:
+    from datk.depth.preprocess import parse_size
+    from datk.evaluate.torch_runner import OfficialRunner, TorchRunner
+
+    checkpoint = weights.read(path, kind, max_depth_m)
+    trained = checkpoint.metadata.get("input_size")
+    size = input_size or (parse_size(trained) if trained else None)
+    if size is None:
+        return OfficialRunner(checkpoint.net, name=path.name)
+    return TorchRunner(checkpoint.net, size, name=path.name)

@@ -1,0 +1,44 @@
+"""`datk predict`: photographs in, coloured pictures and arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from datk.artifact.files import atomic_path
+from datk.depth.preprocess import list_images, read_image
+from datk.depth.runner import Runner, predict_photo
+from datk.errors import DataError
+from datk.report.colour import colourise
+
+
+def predict_photos(
+    runner: Runner, images: Sequence[Path], out: Path, *, progress: Callable[[int, int], None]
+) -> list[Path]:
+    """Write NAME.png and NAME.npy (float32, the photograph's size) for each photograph.
+
+    Raises DataError for an unreadable picture, or for two photographs whose results would share a name.
+    """
+    paths = [p for item in images for p in (list_images(item) if item.is_dir() else [item])]
+    names: dict[str, Path] = {}
+    for path in paths:
+        if names.setdefault(path.stem, path) != path:
+            raise DataError(f"{path} and {names[path.stem]} would both be written as {path.stem}.npy")
+    written = []
+    for i, path in enumerate(paths):
+        photo = read_image(path)
+        official = getattr(runner, "predict_photo", None)
+        depth = official(photo) if official is not None else predict_photo(runner, photo)
+        coloured = cv2.cvtColor(colourise(depth, runner.depth_kind), cv2.COLOR_RGB2BGR)
+        with atomic_path(out / f"{path.stem}.npy") as part:
+            with part.open("wb") as handle:
+                np.save(handle, depth.astype(np.float32))
+        with atomic_path(out / f"{path.stem}.png") as part:
+            if not cv2.imwrite(str(part), coloured):
+                raise DataError(f"{out / path.stem}.png: cannot be written")
+        written += [out / f"{path.stem}.npy", out / f"{path.stem}.png"]
+        progress(i + 1, len(paths))
+    return written

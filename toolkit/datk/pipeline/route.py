@@ -1,0 +1,241 @@
+"""Recipe -> stages, in order. The one place that knows which stage needs which."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from datk import targets
+from datk.artifact.files import sha256_file
+from datk.config.schema import Recipe, TargetSection
+from datk.depth.io_spec import Size
+from datk.errors import CheckpointError, DataError, RecipeError
+from datk.pipeline.stage import Stage
+from datk.pipeline.steps import export, labels, quantize, student, synthetic, teacher, validate
+from datk.targets.base import Target
+
+TORCH = ("torch", "numpy", "opencv-python-headless")
+DEPTH_CODE = ("depth/preprocess.py", "models")
+
+
+def stages_of(recipe: Recipe) -> list[Stage]:
+    """Every stage of the recipe. Raises RecipeError, UsageError or EnvironmentLacks before anything runs."""
+    weights = recipe.checkpoints
+    own_student = weights.student is None
+    stages: list[Stage] = []
+    if own_student and weights.teacher is None:
+        stages.append(_synthetic(recipe))
+    if own_student or weights.teacher is not None:
+        stages.append(_teacher(recipe))
+    if own_student:
+        stages.append(_labels(recipe))
+    stages.append(_student(recipe))
+    for section in recipe.targets:
+        stages.extend(_target_stages(recipe, section, names=[s.name for s in stages]))
+    stages.insert(
+        next((i for i, s in enumerate(stages) if s.verb in ("quantize", "export")), len(stages)),
+        _validate_student(recipe, names=[s.name for s in stages]),
+    )
+    return stages
+
+
+def _dump(section: BaseModel) -> dict[str, Any]:
+    return section.model_dump(mode="json")
+
+
+def _synthetic(recipe: Recipe) -> Stage:
+    return Stage(
+        name="05-synthetic",
+        verb="synthetic",
+        title=f"render {recipe.synthetic.count} synthetic images",
+        run=partial(synthetic.run, recipe.synthetic),
+        section=_dump(recipe.synthetic),
+        tools=("moderngl", "embreex", "trimesh", "numpy", "opencv-python-headless"),
+        code=("data/synthetic",),
+    )
+
+
+def _teacher(recipe: Recipe) -> Stage:
+    checkpoint = recipe.checkpoints.teacher
+    if checkpoint is not None:
+        return Stage(
+            name="10-teacher",
+            verb="teacher",
+            title=f"load teacher {Path(checkpoint).name}",
+            run=partial(teacher.load, Path(checkpoint)),
+            section={},
+            files=(_file_ref("teacher", checkpoint),),
+            tools=("torch", "safetensors"),
+            code=("models",),
+        )
+    assert recipe.teacher is not None
+    return Stage(
+        name="10-teacher",
+        verb="teacher",
+        title="train the teacher on synthetic images",
+        run=partial(teacher.train, recipe.teacher),
+        section=_dump(recipe.teacher),
+        needs=("05-synthetic",),
+        tools=TORCH,
+        code=(*DEPTH_CODE, "losses", "train", "data/sample.py"),
+    )
+
+
+def _labels(recipe: Recipe) -> Stage:
+    files = () if recipe.photos.images == "builtin" else (_folder_ref("photos", recipe.photos.images),)
+    return Stage(
+        name="20-pseudo-labels",
+        verb="pseudo-labels",
+        title="label real photographs with the teacher",
+        run=partial(labels.run, recipe.pseudo_labels, recipe.photos),
+        section={**_dump(recipe.pseudo_labels), "images": recipe.photos.images},
+        needs=("10-teacher",),
+        files=files,
+        tools=TORCH,
+        code=(*DEPTH_CODE, "train/pseudo_label.py", "data/photos.py", "calibration_data/index.json"),
+    )
+
+
+def _student(recipe: Recipe) -> Stage:
+    weights = recipe.checkpoints
+    if weights.student is not None:
+        return Stage(
+            name="30-student",
+            verb="student",
+            title=f"load {Path(weights.student).name}",
+            run=partial(student.load, Path(weights.student), weights.kind, weights.max_depth_m),
+            section={"kind": weights.kind, "max_depth_m": weights.max_depth_m, "name": Path(weights.student).name},
+            files=(_file_ref("student", weights.student),),
+            tools=("torch", "safetensors"),
+            code=("models",),
+        )
+    assert recipe.student is not None
+    return Stage(
+        name="30-student",
+        verb="student",
+        title="distil the student from pseudo-labelled photographs",
+        run=partial(student.distil, recipe.student),
+        section=_dump(recipe.student),
+        needs=("10-teacher", "20-pseudo-labels"),
+        tools=TORCH,
+        code=(*DEPTH_CODE, "losses", "train"),
+    )
+
+
+def _target_stages(recipe: Recipe, section: TargetSection, *, names: list[str]) -> list[Stage]:
+    target = targets.get(section.name)
+    target.require()
+    options = target_options(target, section.options)
+    precisions = section.precisions or target.default_precisions
+    for precision in precisions:
+        target.check_precision(precision)
+    size = section.input_size or default_input_size(recipe)
+    own: list[Stage] = []
+    if any(p == "int8" for p in precisions):
+        own.append(_quantize(recipe, target, size, names))
+    teachers = tuple(n for n in names if n == "10-teacher")
+    for precision in precisions:
+        name = f"{target.name}-{precision}"
+        quantized = (f"40-quantize-{target.name}",) if precision == "int8" else ()
+        own.append(
+            Stage(
+                name=f"50-export-{name}",
+                verb="export",
+                title=f"compile {target.name} {precision} at {size[0]}x{size[1]}",
+                run=partial(export.run, target, precision, size, options, recipe.photos),
+                section={
+                    "target": target.name,
+                    "precision": precision,
+                    "input_size": list(size),
+                    "options": section.options,
+                },
+                needs=("30-student", *quantized),
+                tools=("torch", *target.tools),
+                code=("models", "depth/io_spec.py", _room_of(target), "targets/pt2e.py", "targets/base.py"),
+            )
+        )
+        own.append(
+            Stage(
+                name=f"60-validate-{name}",
+                verb="validate",
+                title=f"measure {target.name} {precision} against teacher and float student",
+                run=partial(validate.artifact, target, precision, recipe.validation, recipe.photos),
+                section={**_dump(recipe.validation), "validation": recipe.photos.validation}
+                | {"count": recipe.photos.validation_count},
+                needs=("30-student", f"50-export-{name}", *teachers),
+                tools=("torch", "numpy", *target.tools),
+                code=("evaluate", "depth", "models", _room_of(target)),
+            )
+        )
+    return own
+
+
+def _quantize(recipe: Recipe, target: Target, size: Size, names: list[str]) -> Stage:
+    files = () if recipe.quantize.images == "builtin" else (_folder_ref("calibration", recipe.quantize.images),)
+    optional = tuple(n for n in names if n in ("10-teacher", "20-pseudo-labels"))
+    return Stage(
+        name=f"40-quantize-{target.name}",
+        verb="quantize",
+        title=f"quantise with NNCF for {target.name} at {size[0]}x{size[1]}",
+        run=partial(quantize.run, target, size, recipe.quantize),
+        section={**_dump(recipe.quantize), "target": target.name, "input_size": list(size)},
+        needs=("30-student", *optional),
+        files=files,
+        tools=("torch", "torchao", "nncf"),
+        code=("models", "quantize", "depth/preprocess.py", _room_of(target), "targets/pt2e.py"),
+    )
+
+
+def _validate_student(recipe: Recipe, *, names: list[str]) -> Stage:
+    teachers = tuple(n for n in names if n == "10-teacher")
+    sizes = sorted({s.input_size or default_input_size(recipe) for s in recipe.targets}) or [default_input_size(recipe)]
+    return Stage(
+        name="60-validate-student",
+        verb="validate-student",
+        title="measure the float student against the teacher",
+        run=partial(validate.student, sizes[0], recipe.validation, recipe.photos),
+        section={**_dump(recipe.validation), "validation": recipe.photos.validation, "input_size": list(sizes[0])},
+        needs=("30-student", *teachers),
+        tools=("torch", "numpy"),
+        code=("evaluate", "depth", "models"),
+    )
+
+
+def default_input_size(recipe: Recipe) -> Size:
+    """The size the student was trained at; 518x518 for a checkpoint."""
+    return recipe.student.input_size if recipe.student is not None else (518, 518)
+
+
+def target_options(target: Target, values: dict[str, Any]) -> Any:
+    """The target's own Options, checked. Raises RecipeError naming the keys."""
+    if target.options is None:
+        if values:
+            raise RecipeError(f"target '{target.name}' has no options, found {', '.join(values)}")
+        return None
+    model = target.load(target.options)
+    try:
+        return model(**values)
+    except ValidationError as error:
+        lines = "\n".join(f"  targets.{target.name}.options.{e['loc'][0]}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"options of target '{target.name}':\n{lines}") from error
+
+
+def _room_of(target: Target) -> str:
+    """Source that changes a target's bytes; targets outside the tree are covered by their own version."""
+    prefix = "datk.targets."
+    return f"targets/{target.package.removeprefix(prefix)}" if target.package.startswith(prefix) else "targets/base.py"
+
+
+def _file_ref(role: str, path: str) -> tuple[str, str, str]:
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file", hint="name a .pth or .safetensors checkpoint")
+    return role, Path(path).name, sha256_file(Path(path))
+
+
+def _folder_ref(role: str, path: str) -> tuple[str, str, str]:
+    if not Path(path).is_dir():
+        raise DataError(f"{path}: no such image folder", hint="name a folder that holds .jpg or .png photographs")
+    return role, path, sha256_file(Path(path))

@@ -1,0 +1,48 @@
+"""Stage 30: the student, distilled from pseudo-labelled real photographs only, or a checkpoint in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datk.config.train_sections import StudentSection
+from datk.pipeline.stage import Outcome, StageRun
+from datk.pipeline.steps import weights
+from datk.pipeline.steps.teacher import FILE as TEACHER_FILE
+from datk.pipeline.steps.training import training_outcome
+
+FILE = "student.safetensors"
+
+
+def distil(section: StudentSection, stage: StageRun) -> Outcome:
+    """Distil; resumes from its own training state after Ctrl-C."""
+    from datk.train.student import distill
+
+    teacher = weights.read(stage.folder("10-teacher") / TEACHER_FILE)
+    labels = stage.manifest("20-pseudo-labels")
+    result = distill(
+        section,
+        stage.folder("20-pseudo-labels"),
+        teacher.net,
+        stage.out,
+        seed=stage.seed,
+        progress=stage.reporter.progress,
+    )
+    stage.reporter.note(
+        f"feature source: {result.facts['feature_source']}; started from {result.facts['started_from']}"
+    )
+    return training_outcome(result, name=f"student {section.size}", datasets=labels.datasets, licence=teacher.licence)
+
+
+def load(path: Path, kind: str | None, max_depth_m: float | None, stage: StageRun) -> Outcome:
+    """Take an official, Hugging Face or own checkpoint as the student, unchanged."""
+    checkpoint = weights.read(path, kind, max_depth_m)
+    record = weights.keep(checkpoint, stage.out / FILE)
+    return Outcome(
+        weights=[record],
+        facts={
+            "source": path.name,
+            "format": checkpoint.source_format,
+            "preset": checkpoint.preset.name,
+            "depth_kind": checkpoint.depth_kind,
+        },
+    )

@@ -1,0 +1,137 @@
+"""Stage 60: after every export, the artifact against the float student and the teacher, and the bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datk.artifact.files import sha256_file, write_json
+from datk.artifact.manifest import Dataset, Manifest
+from datk.config.schema import PhotosSection, ValidateSection
+from datk.depth.io_spec import Size
+from datk.depth.runner import Runner
+from datk.evaluate.cached_runner import CachedRunner
+from datk.evaluate.torch_runner import TorchRunner
+from datk.pipeline.measuring import Measured, Setting, input_path_distance, measure, open_bench, save_samples
+from datk.pipeline.reference import float_net, reference
+from datk.pipeline.stage import Outcome, StageRun
+from datk.pipeline.steps.photos import PhotoSet, photo_set
+from datk.targets.base import Target
+
+STUDENT = "30-student"
+TEACHER = "10-teacher"
+SELF = "reference: self; no teacher was named, the float student is the only reference"
+
+
+def artifact(
+    target: Target, precision: str, section: ValidateSection, photos: PhotosSection, stage: StageRun
+) -> Outcome:
+    """Measure one artifact on this machine, by the target's own runner."""
+    export = f"50-export-{target.name}-{precision}"
+    built = stage.manifest(export)
+    assert built.contract is not None
+    held_out, setting = _setting(section, photos, stage)
+    runner = target.open(stage.folder(export) / built.facts["artifact"], built.contract)
+    try:
+        student_net, teacher = _references(stage, runner.input_size)
+        measured = measure(
+            runner,
+            setting,
+            reference=student_net,
+            clock=_plain(stage, runner.input_size),
+            teacher=teacher,
+            precision=precision,
+            checks=built.checks,
+            progress=stage.reporter.progress,
+            no_teacher=SELF,
+        )
+        measured.metrics["size_bytes"] = built.metrics["size_bytes"]
+        facts = {"target": target.name, "precision": precision, "label": runner.label}
+        return _outcome(stage, measured, runner, held_out, setting, student_net, teacher, facts, built)
+    finally:
+        runner.close()
+
+
+def student(size: Size, section: ValidateSection, photos: PhotosSection, stage: StageRun) -> Outcome:
+    """The float student against the teacher, and how far the 8-bit input path moves it."""
+    held_out, setting = _setting(section, photos, stage)
+    net, teacher = _references(stage, size)
+    measured = measure(
+        net,
+        setting,
+        reference=None,
+        clock=None,
+        teacher=teacher,
+        precision="fp32",
+        checks={},
+        progress=stage.reporter.progress,
+        no_reference="this is the float student itself",
+        no_teacher=SELF,
+    )
+    measured.metrics["uint8_vs_float_input_rel"] = input_path_distance(_plain(stage, size), held_out.paths)
+    distance = measured.metrics["uint8_vs_float_input_rel"].value
+    if distance is not None:
+        stage.reporter.note(f"8-bit input moves the float net by {distance:.2e} of its largest value (median)")
+    facts = {"target": "torch", "precision": "fp32", "label": net.label}
+    return _outcome(stage, measured, net, held_out, setting, None, teacher, facts, None)
+
+
+def _setting(section: ValidateSection, photos: PhotosSection, stage: StageRun) -> tuple[PhotoSet, Setting]:
+    held_out = photo_set(photos.validation, "validation", photos.validation_count, seed=stage.seed)
+    setting = Setting(
+        photos=held_out.paths,
+        bench=section.bench,
+        pairs=open_bench(section.bench, section.data),
+        max_drop_pp=section.max_bench_drop_pp,
+        latency_runs=section.latency_runs,
+    )
+    return held_out, setting
+
+
+def _references(stage: StageRun, size: Size) -> tuple[CachedRunner, CachedRunner | None]:
+    """Float student and teacher, remembering their maps."""
+    student_net = reference(*_weights(stage, STUDENT, "student.safetensors"), size, "float student")
+    if TEACHER not in stage.needs:
+        return student_net, None
+    return student_net, reference(*_weights(stage, TEACHER, "teacher.safetensors"), size, "teacher")
+
+
+def _plain(stage: StageRun, size: Size) -> TorchRunner:
+    return float_net(*_weights(stage, STUDENT, "student.safetensors"), size, "float student")
+
+
+def _weights(stage: StageRun, name: str, file: str) -> tuple[Path, str]:
+    return stage.folder(name) / file, stage.manifest(name).digest
+
+
+def _outcome(
+    stage: StageRun,
+    measured: Measured,
+    runner: Runner,
+    held_out: PhotoSet,
+    setting: Setting,
+    float_student: Runner | None,
+    teacher: Runner | None,
+    facts: dict[str, str],
+    built: Manifest | None,
+) -> Outcome:
+    write_json(stage.out / "details.json", measured.details)
+    save_samples(stage.out / "samples.npz", runner, held_out.paths, reference=float_student, teacher=teacher)
+    rejected = measured.verdict is not None and measured.verdict.status == "rejected"
+    return Outcome(
+        contract=built.contract if built else None,
+        weights=stage.manifest(STUDENT).weights,
+        datasets=[
+            Dataset(name="validation", split_sha256=held_out.sha256, licence=held_out.licence, n=len(held_out.paths)),
+            Dataset(
+                name=f"bench {setting.bench}",
+                split_sha256=sha256_file(setting.pairs.root / "annotations.json"),
+                licence="as its README says",
+                n=len(setting.pairs.images),
+            ),
+        ],
+        metrics=measured.metrics,
+        checks=built.checks if built else {},
+        facts={**facts, "bench": setting.bench, "reference": "float student" if built else "none"},
+        verdict=measured.verdict,
+        failed_stage="validate" if rejected else None,
+    )
