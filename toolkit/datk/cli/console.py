@@ -1,0 +1,87 @@
+"""The terminal: results on stdout, the story on stderr, one progress bar with ETA."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+STORY = Console(stderr=True, highlight=False)
+RESULT = Console(highlight=False)
+
+
+class TerminalReporter:
+    """Tells a run on stderr: one line per stage, one live bar while it works."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._bar = progress
+        self._task: TaskID | None = None
+        self._title = ""
+
+    def stage(self, name: str, title: str, state: str) -> None:
+        """One line when a stage ends or is skipped, a fresh bar when it starts."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self._title = title
+        if state == "running":
+            self._task = self._bar.add_task(title, total=None)
+        else:
+            self._bar.console.print(f"[{'green' if state == 'done' else 'dim'}]{state:>12}[/]  {escape(title)}")
+
+    def progress(self, done: int, total: int, what: str = "") -> None:
+        """Move the bar."""
+        if self._task is None:
+            self._task = self._bar.add_task(self._title, total=total)
+        text = f"{self._title}: {what}" if what else self._title
+        self._bar.update(self._task, completed=done, total=total, description=text)
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self._bar.console.print(f"{'':>12}  [dim]{escape(text)}[/]")
+
+
+@contextmanager
+def reporter() -> Iterator[TerminalReporter]:
+    """A TerminalReporter whose bar lives as long as the block."""
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=STORY, transient=True, refresh_per_second=4) as bar:
+        yield TerminalReporter(bar)
+
+
+def say(text: str) -> None:
+    """One line of the story (stderr)."""
+    STORY.print(escape(text), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """A machine's answer on stdout."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]], *, numeric: tuple[int, ...] = ()) -> None:
+    """A table on stdout, readable in a pipe as well."""
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[escape(cell) for cell in row])
+    RESULT.print(table)

@@ -1,0 +1,88 @@
+"""datk export"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HELP = """Compile weights for one or more targets, measure every artifact and gate on it.
+
+Example: datk export --checkpoint depth_anything_v2_vits.pth --target tflite --target jetson --precision fp16
+"""
+
+
+class Kind(StrEnum):
+    """What a checkpoint returns."""
+
+    relative = "relative"
+    metric = "metric"
+
+
+def command(
+    target: Annotated[list[str], typer.Option(help="Target; repeat or separate by commas. See `datk targets list`.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights (.pth, .safetensors). Default: the student of the newest run.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder whose student to export.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="Precision; repeat or separate by commas. Default: the target's own.")
+    ] = None,
+    input_size: Annotated[str | None, typer.Option(help="Bucket, 518 (518x518) or HxW, multiples of 14.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of photographs that quantisation is calibrated on.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Checkpoint to judge against. Default: the weights themselves.")
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="What the weights return, where the file does not tell.")] = None,
+    max_depth: Annotated[
+        float | None, typer.Option(min=0.001, help="Metres, of metric weights that do not tell.")
+    ] = None,
+    bench: Annotated[str, typer.Option(help="Ordinal benchmark for the gates.")] = "mini",
+    data: Annotated[Path | None, typer.Option(help="That benchmark's folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
+) -> None:
+    """See HELP."""
+    from dataclasses import replace
+
+    from datk.cli.console import reporter, say
+    from datk.cli.running import print_plan, print_result
+    from datk.depth.preprocess import parse_size
+    from datk.pipeline import run as pipeline
+    from datk.pipeline.exporting import ExportRequest, plan_export
+
+    plan = plan_export(
+        ExportRequest(
+            targets=_split(target),
+            checkpoint=checkpoint,
+            run=run,
+            precisions=_split(precision or []),
+            input_size=parse_size(input_size) if input_size else None,
+            calibration=calibration,
+            teacher=teacher,
+            kind=kind.value if kind else None,
+            max_depth_m=max_depth,
+            bench=bench,
+            data=data,
+            out=out,
+        )
+    )
+    for line in plan.said:
+        say(line)
+    selection = replace(plan.selection, force=force)
+    if dry_run:
+        print_plan(pipeline.plan(plan.recipe, plan.run_dir, selection), plan.run_dir, json=json)
+        return
+    with reporter() as terminal:
+        result = pipeline.run(plan.recipe, plan.run_dir, selection, reporter=terminal, keep=plan.whole)
+    print_result(result, json=json)
+
+
+def _split(values: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))

@@ -1,0 +1,56 @@
+"""The `datk` command. Imports no torch and no pydantic: each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from datk.cli import data, distill, doctor, export, predict, quantize, recipes, report, run, targets, train, validate
+from datk.errors import DatkError
+
+app = typer.Typer(
+    name="datk",
+    help="Take Depth Anything V2 to edge devices, and prove that what arrives there is right.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+app.command("run", help=run.HELP)(run.command)
+app.command("distill", help=distill.HELP)(distill.command)
+app.command("export", help=export.HELP)(export.command)
+app.command("validate", help=validate.HELP)(validate.command)
+app.command("predict", help=predict.HELP)(predict.command)
+app.command("quantize", help=quantize.HELP)(quantize.command)
+app.command("pseudo-label", help=train.LABEL_HELP)(train.pseudo_label)
+app.command("report", help=report.HELP)(report.command)
+app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(targets.app, name="targets")
+app.add_typer(doctor.app, name="doctor")
+
+
+def main() -> None:
+    """Run, turning a user's mistake into one message and an exit code, and a bug into a traceback."""
+    try:
+        app()
+    except DatkError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\ninterrupted: run the same command again, it continues where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception:  # noqa: BLE001 - the last line of defence: our bug, shown whole
+        traceback.print_exc()
+        print("This is a bug in datk; please report it with the lines above.", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What run, distill and export share: run a recipe with a bar, print the summary, raise when rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datk.cli.console import print_json, print_table, reporter, say
+from datk.config.schema import Recipe
+from datk.errors import GateFailed
+from datk.pipeline import run as pipeline
+from datk.pipeline.execute import Planned, Selection
+from datk.pipeline.runs import ROOT
+
+if TYPE_CHECKING:
+    from datk.report.table import Cell, VerdictTable
+
+
+def run_and_print(recipe: Recipe, out: Path | None, selection: Selection, *, dry_run: bool, json: bool) -> None:
+    """Run and print. Raises GateFailed (exit 3) when an artifact was rejected; it is kept all the same."""
+    run_dir = out or ROOT / recipe.name
+    if dry_run:
+        print_plan(pipeline.plan(recipe, run_dir, selection), run_dir, json=json)
+        return
+    with reporter() as terminal:
+        result = pipeline.run(recipe, run_dir, selection, reporter=terminal)
+    print_result(result, json=json)
+
+
+def print_result(result: pipeline.RunResult, *, json: bool) -> None:
+    """Summary table, report path and, for rejected artifacts, GateFailed."""
+    from datk.report.build import summary_table
+
+    table = summary_table(result.run_dir)
+    if json:
+        print_json(
+            {
+                "run": str(result.run_dir),
+                "report": {name: str(path) for name, path in result.report.items()},
+                "artifacts": [
+                    {"artifact": r.artifact, "judged_by": r.judged_by, "verdict": r.verdict, "reasons": r.reasons}
+                    | {h: c.text for h, c in zip(table.headings, r.cells, strict=True)}
+                    for r in table.rows
+                ],
+                "rejected": result.rejected,
+            }
+        )
+    else:
+        print_verdicts(table)
+        for name, path in result.report.items():
+            if name == "html":
+                say(f"report: {path}")
+    if result.rejected:
+        lines = [f"  {name}: {reason}" for name, reasons in result.rejected.items() for reason in reasons]
+        raise GateFailed(
+            f"{len(result.rejected)} artifact(s) rejected, kept in {result.run_dir}\n" + "\n".join(lines),
+            hint="the report shows where they differ; another precision of the same target may pass",
+        )
+
+
+def print_verdicts(table: VerdictTable) -> None:
+    """The summary table and its footnotes."""
+    if not table.rows:
+        return
+    columns = ["artifact", "judged by", "verdict", *table.headings]
+    rows = [[r.artifact, r.judged_by, r.verdict, *[_cell(c) for c in r.cells]] for r in table.rows]
+    print_table("verdicts", columns, rows, numeric=tuple(range(3, len(columns))))
+    for number, note in enumerate(table.notes, start=1):
+        say(f"[{number}] {note}")
+
+
+def _cell(cell: Cell) -> str:
+    text = f"{cell.text} {cell.detail}".strip()
+    return f"{text} [{cell.note}]" if cell.note else text
+
+
+def print_plan(planned: Sequence[Planned], run_dir: Path, *, json: bool) -> None:
+    """The dry run."""
+    if json:
+        value: list[dict[str, Any]] = [
+            {"stage": p.stage.name, "title": p.stage.title, "state": p.state, "why": p.why} for p in planned
+        ]
+        print_json({"run": str(run_dir), "stages": value})
+        return
+    words = {"built": "hit", "run": "miss", "taken": "taken", "beyond": "not now"}
+    rows = [[p.stage.name, words[p.state], p.why, p.stage.title] for p in planned]
+    print_table(f"plan for {run_dir}", ["stage", "cache", "why", "what"], rows)

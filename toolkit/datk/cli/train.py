@@ -1,0 +1,64 @@
+"""datk train, datk pseudo-label"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Training stages of a recipe by themselves.", no_args_is_help=True)
+Recipe = Annotated[str, typer.Option(help="A recipe file, or the name of a shipped one.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with hit or miss per stage; run nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
+
+
+@app.callback()
+def group() -> None:
+    """Keeps `teacher` a subcommand, so that others can join it."""
+
+
+@app.command("teacher", help="Train a recipe's teacher on synthetic images: `datk run RECIPE --until teacher`.")
+def teacher(recipe: Recipe = "quickstart", out: Out = None, dry_run: DryRun = False, json: Json = False) -> None:
+    """See help."""
+    from datk.cli.running import run_and_print
+    from datk.config.load import find_recipe, load_recipe
+    from datk.pipeline.execute import Selection
+
+    run_and_print(load_recipe(find_recipe(recipe)), out, Selection(until="teacher"), dry_run=dry_run, json=json)
+
+
+LABEL_HELP = """Label photographs with a teacher: 16-bit maps of disparity, smallest 0 and largest 65535 per photograph.
+
+Run again to continue; labels already there are kept.
+
+Example: datk pseudo-label --teacher CKPT --images DIR --out LABELS
+"""
+
+
+def pseudo_label(
+    teacher: Annotated[Path, typer.Option(help="Teacher checkpoint (.pth, .safetensors).")],
+    images: Annotated[Path, typer.Option(help="Folder of photographs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the labels.")],
+    input_size: Annotated[str, typer.Option(help="What the teacher sees: 518 or HxW, multiples of 14.")] = "518",
+    batch: Annotated[int, typer.Option(min=1, help="Photographs a forward pass.")] = 8,
+    flip_average: Annotated[bool, typer.Option("--flip-average", help="Average with the mirrored picture.")] = False,
+    json: Json = False,
+) -> None:
+    """See LABEL_HELP."""
+    from datk.cli.console import print_json, reporter, say
+    from datk.config.train_sections import PseudoLabelSection
+    from datk.depth.preprocess import list_images, parse_size
+    from datk.pipeline.steps import weights
+    from datk.train.pseudo_label import label_photos
+
+    section = PseudoLabelSection(input_size=parse_size(input_size), batch_size=batch, flip_average=flip_average)
+    checkpoint = weights.read(teacher)
+    with reporter() as terminal:
+        terminal.stage("label", f"label {images}", "running")
+        summary = label_photos(checkpoint.net, list_images(images), out, section, progress=terminal.progress)
+    if json:
+        print_json({"out": str(out), "labels": summary.count, "constant": summary.constant, "reused": summary.reused})
+    else:
+        say(f"{summary.count} labels in {out} ({summary.reused} were there, {summary.constant} without any spread)")
