@@ -109,9 +109,7 @@ class Target:
         if precision not in PRECISIONS:
             raise UsageError(f"no precision named '{precision}'", hint=f"known: {', '.join(PRECISIONS)}")
         if precision not in self.precisions:
-            raise UsageError(
-                f"target '{self.name}' has no {precision}", hint=f"it has: {', '.join(self.precisions)}"
-            )
+            raise UsageError(f"target '{self.name}' has no {precision}", hint=f"it has: {', '.join(self.precisions)}")
 
     def load(self, reference: str) -> Callable[..., Any]:
         """Resolve one of the lazy references above, e.g. target.load(target.build)."""
