@@ -177,3 +177,15 @@ def test_a_constant_candidate_agrees_on_nothing_and_a_constant_reference_is_unde
     assert ordinal_agreement(np.zeros(50), reference) == 0.0
     assert ordinal_agreement(np.full(50, np.nan), reference) == 0.0
     assert math.isnan(ordinal_agreement(reference, np.zeros(50)))
+
+
+def test_aligned_disparity_is_clamped_at_the_farthest_depth_so_no_depth_is_negative_or_endless() -> None:
+    """Two pixels are predicted far behind everything: the fit sends them below 1/cap, even below zero."""
+    depth = np.concatenate([np.full(28, 1.0), np.full(30, 2.0)])
+    disparity = 1 / depth
+    disparity[[3, 40]] = -2.0
+    score = score_depth(disparity[None], depth[None], kind=DISPARITY, cap_m=2.0)
+    scale, shift = score.scale, score.shift
+    assert scale * -2.0 + shift < 0.5
+    aligned = np.minimum(1 / np.maximum(scale * disparity + shift, 0.5), 2.0)
+    assert score.abs_rel == pytest.approx(np.mean(np.abs(aligned - depth) / depth))

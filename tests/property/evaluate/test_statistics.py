@@ -87,3 +87,10 @@ def test_bootstrap_refuses_unequal_samples() -> None:
         paired_bootstrap(np.zeros(3), np.zeros(4), seed=0)
     with pytest.raises(ValueError, match="2 groups for 3 samples"):
         paired_bootstrap(np.zeros(3), np.zeros(3), seed=0, groups=["a", "b"])
+
+
+def test_a_resample_of_unequal_groups_is_divided_by_its_own_size() -> None:
+    """A constant difference stays that constant, however many samples a resample happens to hold."""
+    groups = ["a"] * 30 + ["b"] * 2 + ["c"]
+    result = paired_bootstrap(np.full(33, 0.7), np.full(33, 0.2), seed=0, groups=groups)
+    assert (result.low, result.high) == pytest.approx((0.5, 0.5))
