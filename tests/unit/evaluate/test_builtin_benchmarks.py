@@ -36,6 +36,14 @@ def test_mini_bench_is_small_and_complete() -> None:
     }
 
 
+def test_mini_bench_has_many_kinds_of_scene_and_one_point_is_ten_pairs() -> None:
+    pairs = mini.load()
+    rendered = [i for i in pairs.images if i.scene not in REAL]
+    assert pairs.n_pairs == 1000 and len(rendered) == 60
+    assert len({i.scene for i in rendered}) >= 10
+    assert {i.scene for i in pairs.images} >= REAL
+
+
 def test_real_scenes_are_the_files_that_were_copied() -> None:
     scenes = json.loads((mini.FOLDER / "real.json").read_text(encoding="utf-8"))["scenes"]
     assert {s["scene"] for s in scenes} == REAL
