@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from datk.depth.io_spec import Contract, contract_for
+from datk.depth.io_spec import Contract, Size, contract_for
 from datk.errors import TargetError
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.coreml.lint import check_program
 from datk.targets.coreml.reference.program import read_program
+from datk.targets.coreml.scheme import scheme
 from datk.targets.coreml.seal import write_package
 
 ARTIFACT = "model.mlpackage"
@@ -50,16 +51,18 @@ def build(request: BuildRequest) -> BuildResult:
     model = convert(request.module, contract)
     artifact = request.out / ARTIFACT
     write_package(model, artifact, contract=contract, metadata=request.metadata)
-    checks = check_program(read_program(artifact), contract=contract, module=request.module)
+    meant = None
+    if request.precision == "int8" and request.float_module is not None:
+        meant = len(scheme().quantizer.selected(export(request.float_module, request.input_size).graph_module))
+    checks = check_program(read_program(artifact), contract=contract, module=request.module, meant=meant)
     return BuildResult(artifact=artifact, contract=contract, checks=checks)
 
 
 def convert(module: nn.Module, contract: Contract) -> Any:
     """The coremltools MLModel of a deployment module, not loaded. Raises TargetError when it is refused."""
     h, w = contract.input_size
-    example = torch.zeros(1, 3, h, w)
     with sdk_chatter_off(), torch.no_grad():
-        program = torch.export.export(module, (example,)).run_decompositions({})
+        program = export(module, contract.input_size).run_decompositions({})
         import coremltools as ct
 
         precision = ct.precision.FLOAT32 if contract.precision == "fp32" else ct.precision.FLOAT16
@@ -81,6 +84,12 @@ def convert(module: nn.Module, contract: Contract) -> Any:
                     f"coremltools refused the net for {contract.precision}: {type(error).__name__}: {error}",
                     hint="the target takes nets with constant shapes; see targets/coreml/README.md",
                 ) from error
+
+
+def export(module: nn.Module, input_size: Size) -> torch.export.ExportedProgram:
+    """torch.export of a deployment module taking (1, 3, h, w) float32, static shapes."""
+    with sdk_chatter_off(), torch.no_grad():
+        return torch.export.export(module, (torch.zeros(1, 3, *input_size),))
 
 
 @contextlib.contextmanager

@@ -20,16 +20,19 @@ CASTS = ("cast", "dequantize", "quantize")
 SMALLEST_NORMAL_FP16 = 2.0**-14
 
 
-def check_program(program: Program, *, contract: Contract, module: nn.Module) -> dict[str, Check]:
+def check_program(
+    program: Program, *, contract: Contract, module: nn.Module, meant: int | None = None
+) -> dict[str, Check]:
     """Checks of a saved package by name; see BuildResult.checks for their form.
 
     module: what was compiled; for int8 the quantised program, whose layers the package must hold.
+    meant: how many layers the target's scheme selects in the float net, where that is known.
     """
     checks = {"operations": _operations(program)}
     if contract.precision != "fp32":
         checks["left_in_fp32"] = _left_in_fp32(program)
     if contract.precision == "int8":
-        checks["int8_layers"] = _int8_layers(program, quantised_layers(module))
+        checks["int8_layers"] = _int8_layers(program, quantised_layers(module), meant)
         checks["kept_in_float"] = _kept_in_float(program)
         checks["int8_storage"] = _int8_storage(program)
         checks["int8_scales"] = _int8_scales(program)
@@ -64,28 +67,26 @@ def _left_in_fp32(program: Program) -> Check:
     return {"status": "passed", "detail": f"{len(names)} operations compute in fp32", "operations": names}
 
 
-def _int8_layers(program: Program, meant: Mapping[str, int]) -> Check:
-    """As many layers with int8 weights and with a quantised input as the quantised program has."""
+def _int8_layers(program: Program, quantised: Mapping[str, int], meant: int | None) -> Check:
+    """As many layers with int8 weights and with a quantised input as were quantised, and as were meant to be."""
     made = _producers(program)
-    weights: Counter[str] = Counter()
-    activations: Counter[str] = Counter()
+    weights = dict.fromkeys(LAYERS, 0)
+    activations = dict.fromkeys(LAYERS, 0)
     for op in program.operations:
         if op.type in LAYERS:
             weights[op.type] += _made_by(made, op, "weight") == "constexpr_affine_dequantize"
             activations[op.type] += _made_by(made, op, "x") == "dequantize"
-    found = {kind: (weights[kind], activations[kind]) for kind in LAYERS if kind in weights}
-    right = bool(meant) and all(
-        found.get(kind, (0, 0)) == (meant.get(kind, 0),) * 2 for kind in LAYERS if kind in found
-    )
-    detail = "; ".join(
-        f"{k}: {w} with int8 weights, {a} with int8 input, {meant.get(k, 0)} meant" for k, (w, a) in found.items()
-    )
+    total = sum(quantised.values())
+    target = total if meant is None else meant
+    right = 0 < total == target and all(weights[k] == activations[k] == quantised.get(k, 0) for k in LAYERS)
+    kinds = (f"{k} {weights[k]}/{activations[k]}/{quantised.get(k, 0)}" for k in LAYERS)
     return {
         "status": "passed" if right else "failed",
-        "detail": detail or "no layer found",
+        "detail": f"{target} layers meant; with int8 weights / int8 input / quantised: {', '.join(kinds)}",
         "int8_weights": sum(weights.values()),
         "int8_activations": sum(activations.values()),
-        "meant": sum(meant.values()),
+        "quantised": total,
+        "meant": target,
     }
 
 

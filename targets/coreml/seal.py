@@ -47,7 +47,7 @@ def write_package(model: Any, path: Path, *, contract: Contract, metadata: dict[
         _write(data / "model.mlmodel", spec.SerializeToString(deterministic=True))
         _write(data / "weights" / "weight.bin", (Path(model.weights_dir) / "weight.bin").read_bytes())
         _write(part / "Manifest.json", _manifest(data).encode())
-        os.replace(part, path)
+        part.replace(path)
     finally:
         if part.exists():
             shutil.rmtree(part)

@@ -51,19 +51,16 @@ class BlobFile:
     def read(self, offset: int) -> NDArray:
         """The blob whose record starts at offset, 1-D, in its stored dtype. Raises TargetError when it is damaged."""
         if offset < HEADER_BYTES or offset + RECORD_BYTES > len(self._data):
-            raise TargetError(
-                f"{self.path}: no record at offset {offset} in {len(self._data)} bytes", hint="export again"
-            )
+            raise self._damaged(f"no record at offset {offset} in {len(self._data)} bytes")
         sentinel, code, size, start = struct.unpack_from("<IIQQ", self._data, offset)
         if sentinel != SENTINEL:
-            raise TargetError(
-                f"{self.path}: the record at offset {offset} starts with {sentinel:#x}, not {SENTINEL:#x}"
-            )
+            raise self._damaged(f"the record at offset {offset} starts with {sentinel:#x}, not {SENTINEL:#x}")
         if code not in DTYPES:
-            raise TargetError(f"{self.path}: data type {code} at offset {offset} cannot be read here")
+            raise self._damaged(f"data type {code} at offset {offset} is unknown here")
         dtype = DTYPES[code]
         if start + size > len(self._data) or size % dtype.itemsize:
-            raise TargetError(
-                f"{self.path}: {size} bytes at {start} do not fit in {len(self._data)}", hint="export again"
-            )
+            raise self._damaged(f"{size} bytes at {start} do not fit in {len(self._data)}")
         return np.frombuffer(self._data, dtype=dtype, count=size // dtype.itemsize, offset=start)
+
+    def _damaged(self, what: str) -> TargetError:
+        return TargetError(f"{self.path}: {what}", hint="the package is damaged; export again")

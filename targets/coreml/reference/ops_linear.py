@@ -88,6 +88,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 def _conv_padding(
     pad_type: str, pad: Ints | None, weight: Tensor, strides: Ints | None, dilations: Ints | None
 ) -> Ints:
+    """(top, bottom, left, right)."""
     if weight.dim() != 4:
         raise TargetError(f"a {weight.dim() - 2}-D convolution cannot be judged here: only 2-D")
     if pad_type == "valid":

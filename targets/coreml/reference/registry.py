@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -27,13 +27,15 @@ class Kernel:
     """It only moves values, so its result needs no rounding."""
 
 
+F = TypeVar("F", bound=Function)
+
 KERNELS: dict[str, Kernel] = {}
 
 
-def mil(*types: str, moves_only: bool = False) -> Callable[[Function], Function]:
+def mil(*types: str, moves_only: bool = False) -> Callable[[F], F]:
     """Register the decorated function for these MIL operation types."""
 
-    def register(function: Function) -> Function:
+    def register(function: F) -> F:
         for kind in types:
             assert kind not in KERNELS, kind
             KERNELS[kind] = Kernel(function, moves_only)
