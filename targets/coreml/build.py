@@ -53,14 +53,20 @@ def build(request: BuildRequest) -> BuildResult:
     write_package(model, artifact, contract=contract, metadata=request.metadata)
     meant = None
     if request.precision == "int8" and request.float_module is not None:
-        meant = len(scheme().quantizer.selected(export(request.float_module, request.input_size).graph_module))
+        float_program = export(request.float_module, request.input_size).module(check_guards=False)
+        assert isinstance(float_program, torch.fx.GraphModule)
+        meant = len(scheme().quantizer.selected(float_program))
     checks = check_program(read_program(artifact), contract=contract, module=request.module, meant=meant)
     return BuildResult(artifact=artifact, contract=contract, checks=checks)
 
 
-def convert(module: nn.Module, contract: Contract) -> Any:
-    """The coremltools MLModel of a deployment module, not loaded. Raises TargetError when it is refused."""
+def convert(module: nn.Module, contract: Contract, *, output_names: tuple[str, ...] | None = None) -> Any:
+    """The coremltools MLModel of a deployment module, not loaded. Raises TargetError when it is refused.
+
+    output_names: of a module that returns a tuple; one output, named as in the contract, otherwise.
+    """
     h, w = contract.input_size
+    names = output_names or (contract.output.name,)
     with sdk_chatter_off(), torch.no_grad():
         program = export(module, contract.input_size).run_decompositions({})
         import coremltools as ct
@@ -74,7 +80,7 @@ def convert(module: nn.Module, contract: Contract) -> Any:
                 return ct.convert(
                     program,
                     inputs=[image],
-                    outputs=[ct.TensorType(name=contract.output.name, dtype=np.float32)],
+                    outputs=[ct.TensorType(name=name, dtype=np.float32) for name in names],
                     minimum_deployment_target=ct.target.iOS17,
                     compute_precision=precision,
                     skip_model_load=True,

@@ -45,7 +45,9 @@ def write_package(model: Any, path: Path, *, contract: Contract, metadata: dict[
         spec = model.get_spec()
         _describe(spec, contract, metadata)
         _write(data / "model.mlmodel", spec.SerializeToString(deterministic=True))
-        _write(data / "weights" / "weight.bin", (Path(model.weights_dir) / "weight.bin").read_bytes())
+        weights = Path(model.weights_dir) / "weight.bin"
+        if weights.is_file():  # absent when every constant is small enough to stand in the specification
+            _write(data / "weights" / "weight.bin", weights.read_bytes())
         _write(part / "Manifest.json", _manifest(data).encode())
         part.replace(path)
     finally:
@@ -97,7 +99,8 @@ def _manifest(data: Path) -> str:
 
 
 def _identifier(name: str, file: Path) -> str:
-    digest = hashlib.sha256(name.encode() + b"\0" + file.read_bytes()).digest()
+    content = file.read_bytes() if file.is_file() else b""
+    digest = hashlib.sha256(name.encode() + b"\0" + content).digest()
     return str(uuid.UUID(bytes=digest[:16], version=5))
 
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from datk.errors import TargetError
 from datk.targets.coreml.reference.registry import as_float, mil
 
-_GELU = {"EXACT": "none", "TANH_APPROXIMATION": "tanh"}
-
 
 @mil("add")
 def add(x: Tensor, y: Tensor) -> Tensor:
@@ -49,9 +47,9 @@ def silu(x: Tensor) -> Tensor:
 
 @mil("gelu")
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
-    if mode not in _GELU:
-        raise TargetError(f"gelu with mode {mode} cannot be judged here", hint=f"known: {', '.join(_GELU)}")
-    return F.gelu(x, approximate=_GELU[mode])
+    if mode != "EXACT":
+        raise TargetError(f"gelu with mode {mode} cannot be judged here", hint="known: EXACT")
+    return F.gelu(x)
 
 
 @mil("clip")
