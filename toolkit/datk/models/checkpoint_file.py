@@ -1,9 +1,12 @@
-"""Reading a weights file without running anything in it: safetensors, or torch's restricted unpickler."""
+"""Weights files: reading without running anything in them, writing the same bytes for the same content."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +73,34 @@ def read_weights(path: Path) -> WeightsFile:
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     return WeightsFile(_without_module_prefix(tensors), metadata, wrapper, digest)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write float32 tensors: temporary name, synchronised, renamed.
+
+    Equal content gives equal bytes. (The safetensors library puts the metadata in an order that differs from
+    call to call, so a file written by it has a new hash each time.)
+    """
+    assert sys.byteorder == "little" and all(t.dtype == torch.float32 for t in tensors.values())
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name, tensor in sorted(tensors.items()):
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as handle:
+            handle.write(len(text).to_bytes(8, "little") + text)
+            for _, tensor in sorted(tensors.items()):
+                handle.write(tensor.contiguous().numpy().tobytes())
+            handle.flush()
+            os.fsync(handle.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _reject_impostors(path: Path, head: bytes) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from datk.depth.io_spec import DepthKind
 from datk.errors import CheckpointError
-from datk.models.checkpoint_file import WeightsFile, read_weights
+from datk.models.checkpoint_file import WeightsFile, read_weights, write_safetensors
 from datk.models.checkpoint_keys import ENCODER, ENCODER_ONLY, SourceFormat, official_names, recognise
 from datk.models.checkpoint_kind import resolve_kind
 from datk.models.depth_anything import DepthAnything
@@ -110,16 +108,8 @@ def save_checkpoint(net: DepthAnything, path: Path | str, *, metadata: dict[str,
     assert not set(metadata) & set(_RESERVED), f"reserved metadata: {set(metadata) & set(_RESERVED)}"
     own = {"format": "pt", "preset": net.preset.name, "depth_kind": str(net.depth_kind.value)}
     own |= {} if net.max_depth_m is None else {"max_depth_m": f"{net.max_depth_m:g}"}
-    state = {k: v.detach().to("cpu", torch.float32).contiguous().clone() for k, v in net.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(state, part, metadata=own | metadata)
-        with part.open("rb") as handle:
-            os.fsync(handle.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    state = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in net.state_dict().items()}
+    write_safetensors(path, state, own | metadata)
 
 
 def _recognised(path: Path, file: WeightsFile) -> SourceFormat:
