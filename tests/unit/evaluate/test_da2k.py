@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.functional import interpolate
 
 from datk.depth.io_spec import DepthKind
 from datk.errors import DataError, EnvironmentLacks
@@ -46,6 +48,23 @@ def test_da2k_points_are_row_column_in_original_pixels(da2k: Path) -> None:
 
     result = score_pairs(FieldRunner("spike", spike, DISPARITY), load(da2k))
     assert result.outcomes == dict.fromkeys(result.outcomes, "1t")
+
+
+def test_the_map_is_resized_bilinearly_with_aligned_corners_and_read_at_the_pixel(da2k: Path) -> None:
+    """Independent of our own resize: torch's interpolate decides what each pair must score."""
+    field = np.random.default_rng(0).random((28, 42), dtype=np.float32)
+    full = interpolate(torch.from_numpy(field)[None, None], (60, 80), mode="bilinear", align_corners=True)[0, 0]
+    pairs = load(da2k)
+    result = score_pairs(ToyRunner(lambda _: field), pairs)
+    for image in pairs.images:
+        expected = "".join("1" if full[p.nearer] > full[p.farther] else "0" for p in image.pairs)
+        assert result.outcomes[image.path] == expected
+
+
+def test_a_copy_of_another_size_says_so(da2k: Path) -> None:
+    (da2k / "images" / "indoor" / "b.jpeg").unlink()
+    assert "lists 3 images and 6 pairs, 1 images missing" in load(da2k).notes[0]
+    assert "1033 images and 2068 pairs" in score_pairs(ToyRunner(red), load(da2k)).notes[0]
 
 
 def test_a_tie_is_wrong_and_counted(da2k: Path) -> None:
