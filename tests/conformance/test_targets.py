@@ -1,0 +1,156 @@
+"""Every available target, found by scanning, is held to the same claims on the same toy net."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from datk.artifact.files import sha256_file
+from datk.depth.io_spec import Contract, DepthKind
+from datk.depth.runner import Runner
+from datk.errors import DataError, EnvironmentLacks, UsageError
+from datk.targets import available
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = sorted(available())
+REFERENCE = yaml.safe_load((Path(__file__).parent / "reference.yaml").read_text(encoding="utf-8"))
+
+
+def cases():
+    slow = REFERENCE["slow"]
+    for name, target in available().items():
+        for precision in target.precisions:
+            marks = [pytest.mark.slow] if precision in slow.get(name, {}) else []
+            yield pytest.param(name, precision, id=f"{name}-{precision}", marks=marks)
+
+
+each_case = pytest.mark.parametrize(("name", "precision"), list(cases()))
+each_target = pytest.mark.parametrize("name", TARGETS)
+built_twice = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in REFERENCE["twice"] else [pytest.mark.slow]) for n in TARGETS]
+)
+
+
+@each_case
+def test_builds_and_no_check_of_its_own_fails(built, name, precision):
+    result = built(name, precision).result
+    for check, record in result.checks.items():
+        assert record["status"] in ("passed", "not_measured"), f"{check}: {record['detail']}"
+        assert record["detail"], f"{check} gives no detail"
+
+
+@each_case
+def test_writes_its_artifact_and_extra_files_and_nothing_else(built, name, precision):
+    made = built(name, precision)
+    assert made.result.artifact.name.endswith(made.target.suffix)
+    assert set(made.folder.iterdir()) == {made.result.artifact, *made.result.extra_files}
+
+
+@each_case
+def test_contract_says_all_an_app_must_know(built, toy, name, precision):
+    contract = built(name, precision).result.contract
+    assert Contract.model_validate_json(contract.model_dump_json()) == contract
+    assert (contract.input_size, contract.precision) == (toy.size, precision)
+    assert (contract.depth_kind, contract.larger_is) == (DepthKind.DISPARITY_AFFINE_INVARIANT, "nearer")
+    assert (contract.input.dtype, contract.input.shape) == ("uint8", (1, *toy.size, 3))
+    assert (contract.input.colour_order, contract.input.value_range) == ("RGB", (0, 255))
+    assert contract.output.dtype in ("float32", "float16")
+    assert int(np.prod(contract.output.shape)) == toy.size[0] * toy.size[1]
+
+
+@each_case
+def test_follows_torch_within_the_tolerance_of_its_precision(built, toy, name, precision):
+    made = built(name, precision)
+    if made.target.runner is None:
+        pytest.skip(f"target {name}: no runtime for it on a host")
+    allowed = REFERENCE["tolerance"][precision]
+    runner = made.target.open(made.result.artifact, made.result.contract)
+    assert isinstance(runner, Runner) and runner.label and runner.input_size == toy.size
+    for image in toy.images[:2]:
+        expected, found = toy.depth(image), runner.predict(image)
+        assert found.shape == toy.size and found.dtype == np.float32
+        assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] >= allowed["correlation"]
+        assert np.abs(found - expected).max() / np.abs(expected).max() <= allowed["max_error_rel"]
+    h, w = toy.size
+    for wrong in (
+        np.zeros((h, w + 14, 3), np.uint8),
+        np.zeros((w, h, 3), np.uint8),
+        np.zeros((h, w, 3), np.float32),
+        np.zeros((h, w), np.uint8),
+    ):
+        with pytest.raises(DataError, match="expected a uint8 RGB image"):
+            runner.predict(wrong)
+    runner.close()
+    runner.close()
+
+
+@built_twice
+def test_same_inputs_give_the_same_bytes(built, toy, name, tmp_path):
+    if reason := REFERENCE["not_repeatable"].get(name):
+        pytest.skip(f"target {name}: {reason}")
+    target = available()[name]
+    precision = REFERENCE["twice"].get(name, target.default_precisions[0])
+    first = built(name, precision).result
+    again = toy.build(target, precision, tmp_path)
+    assert sha256_file(again.artifact) == sha256_file(first.artifact)
+    for one, other in zip(first.extra_files, again.extra_files, strict=True):
+        assert sha256_file(one) == sha256_file(other), one.name
+
+
+@each_target
+def test_missing_sdk_is_exit_4_with_the_pip_line(name, monkeypatch):
+    target = available()[name]
+    if not target.modules:
+        pytest.skip(f"target {name}: needs no SDK")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    with pytest.raises(EnvironmentLacks) as caught:
+        target.require()
+    assert caught.value.exit_code == 4
+    assert target.missing() == list(target.modules)
+    assert f"datk[{target.extra}]" in (caught.value.hint or "")
+
+
+@each_target
+def test_unknown_and_foreign_precisions_are_usage_errors(name):
+    target = available()[name]
+    with pytest.raises(UsageError, match="no precision named 'fp12'"):
+        target.check_precision("fp12")
+    for precision in target.precisions:
+        target.check_precision(precision)
+        assert precision in REFERENCE["tolerance"]
+    assert set(target.default_precisions) <= set(target.precisions)
+
+
+@each_target
+def test_requirements_are_the_extra_of_pyproject(name):
+    """A target inside the tree; `onnx` has no extra of its own and lists datk's core pins."""
+    folder = ROOT / "targets" / name
+    if not folder.is_dir():
+        pytest.skip(f"target {name} lies outside the tree")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = project["optional-dependencies"][available()[name].extra]
+    lines = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    listed = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if extra:
+        assert listed == extra
+    else:
+        assert listed and set(listed) <= set(project["dependencies"])
+    assert (folder / "README.md").is_file()
+
+
+def test_listing_targets_imports_no_sdk():
+    sdks = ["torch", "onnx", "onnxruntime", "coremltools", "litert_torch", "ai_edge_litert", "tensorrt_rtx", "nncf"]
+    program = (
+        "import sys, datk.targets; names = datk.targets.available(); "
+        f"print([m for m in {sdks} if m in sys.modules] if names else 'no targets')"
+    )
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "toolkit", check=True)
+    assert run.stdout.strip() == "[]"
