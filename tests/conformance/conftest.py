@@ -107,7 +107,7 @@ def build_target(target: Target, precision: str, out: Path) -> BuildResult:
 @pytest.fixture(scope="session")
 def toy() -> SimpleNamespace:
     """The toy net's size, pictures, torch answers and how to build a target from it."""
-    return SimpleNamespace(size=SIZE, images=toy_images(), depth=torch_depth, build=build_target)
+    return SimpleNamespace(size=SIZE, images=toy_images(), depth=torch_depth, build=build_target, module=float_module)
 
 
 @dataclass(frozen=True)
