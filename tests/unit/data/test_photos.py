@@ -13,7 +13,7 @@ import pytest
 
 from datk.artifact.files import size_bytes
 from datk.data import photos
-from datk.data.photos import builtin_folder, builtin_photos, check_digest, read_index
+from datk.data.photos import builtin_folder, builtin_photos, check_digest, check_held_out, read_index
 from datk.depth.preprocess import read_image
 from datk.errors import DataError
 
@@ -101,3 +101,12 @@ def test_a_broken_index_is_named(tmp_path: Path) -> None:
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(DataError, match="no split named 'test'"):
         builtin_photos("test")  # type: ignore[arg-type]
+
+
+def test_photographs_used_for_calibration_and_for_judging_are_named(tmp_path: Path) -> None:
+    calibration = [p.path for p in builtin_photos("calibration")]
+    held_out = [p.path for p in builtin_photos("validation")]
+    check_held_out(held_out, calibration)
+    renamed = Path(shutil.copyfile(calibration[0], tmp_path / "renamed.jpg"))
+    with pytest.raises(DataError, match=r"1 of 73 photographs to judge on were also used .*: renamed\.jpg"):
+        check_held_out([*held_out, renamed], calibration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,21 @@ def check_digest(path: Path, expected: str) -> None:
         raise DataError(
             f"{path}: changed since it was listed (sha256 {found[:12]}…, expected {expected[:12]}…)",
             hint="restore the file from version control, or name your own folder of photographs",
+        )
+
+
+def check_held_out(held_out: Sequence[Path], used: Sequence[Path]) -> None:
+    """Raise DataError naming every held-out photograph whose very bytes were also used (to calibrate, to train).
+
+    An artifact judged on pictures that its ranges were set on looks better than it is.
+    """
+    seen = {sha256_file(path): path for path in used}
+    both = [path for path in held_out if sha256_file(path) in seen]
+    if both:
+        names = ", ".join(p.name for p in both[:5]) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
+        raise DataError(
+            f"{len(both)} of {len(held_out)} photographs to judge on were also used to calibrate or train: {names}",
+            hint="name another folder for one of the two",
         )
 
 
