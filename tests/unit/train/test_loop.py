@@ -17,9 +17,16 @@ from datk.train.samples import Batch
 from tests.unit.train.toys import ToyNet, toy_batches, toy_step
 
 SCHEDULE = ScheduleSection(
-    steps=12, batch_size=4, encoder_lr=1e-2, decoder_lr=1e-2, warmup=0.2, decay="cosine", device="cpu", precision="fp32",
+    steps=12,
+    batch_size=4,
+    encoder_lr=1e-2,
+    decoder_lr=1e-2,
+    warmup=0.2,
+    decay="cosine",
+    device="cpu",
+    precision="fp32",
     ema_decay=0.9,
-)  # fmt: skip
+)
 
 
 def _fit(net: ToyNet, folder: Path, section: ScheduleSection = SCHEDULE, **options: int) -> FitResult:
