@@ -1,0 +1,197 @@
+"""build_and_check.py, with a stand-in for TensorRT and CUDA: what it compares, prints and returns."""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import hashlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import datk.targets.jetson
+from datk.depth.io_spec import DepthKind, contract_for
+from datk.targets.jetson.plan import GATES, build_plan
+
+SCRIPT = Path(datk.targets.jetson.__file__).parent / "templates" / "build_and_check.py"
+H, W = 6, 8
+rng = np.random.default_rng(0)
+
+
+def depth_of(image):
+    return image.astype(np.float32).sum(-1)
+
+
+class FakeTensorRT:
+    """Parses anything but b"bad"; its engine answers depth_of(image) times `gain` plus noise."""
+
+    def __init__(self, *, version="10.7.0", noise=0.0):
+        self.__version__ = version
+        self.noise = noise
+        self.builds = 0
+        self.Logger = type("Logger", (), {"WARNING": 1, "__init__": lambda self, level: None})
+        self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+        fake = self
+
+        class Parser:
+            num_errors = 1
+
+            def __init__(self, network, logger):
+                assert network == 2, "not strongly typed"
+
+            def parse(self, data):
+                return data != b"bad"
+
+            def get_error(self, index):
+                return "In node 7: zero point"
+
+        def build(network, config):
+            fake.builds += 1
+            return b"engine"
+
+        self.OnnxParser = Parser
+        self.Builder = lambda logger: SimpleNamespace(
+            create_network=lambda flags: flags, create_builder_config=lambda: None, build_serialized_network=build
+        )
+        self.Runtime = lambda logger: SimpleNamespace(
+            deserialize_cuda_engine=lambda data: SimpleNamespace(create_execution_context=lambda: Context(fake))
+        )
+
+
+class Context:
+    def __init__(self, fake):
+        self.fake, self.addresses = fake, {}
+
+    def set_tensor_address(self, name, pointer):
+        self.addresses[name] = pointer
+
+    def execute_async_v3(self, stream):
+        image = np.ctypeslib.as_array(ctypes.cast(self.addresses["image"], ctypes.POINTER(ctypes.c_uint8)), (H, W, 3))
+        out = np.ctypeslib.as_array(ctypes.cast(self.addresses["depth"], ctypes.POINTER(ctypes.c_float)), (1, H, W))
+        out[0] = depth_of(image) + rng.normal(0, 1, (H, W)) * self.fake.noise
+        return True
+
+
+def fake_cuda(script):
+    """Host memory in place of the device's."""
+    keep = []
+
+    class Cuda(script.Cuda):
+        def __init__(self):
+            pass
+
+        def allocate(self, size):
+            keep.append(ctypes.create_string_buffer(size))
+            return ctypes.c_void_p(ctypes.addressof(keep[-1]))
+
+        def copy(self, target, source, size, direction):
+            ctypes.memmove(target, source, size)
+
+        def stream(self):
+            return ctypes.c_void_p(1)
+
+        def wait(self, stream):
+            pass
+
+        def free(self, pointer):
+            pass
+
+    return Cuda
+
+
+@pytest.fixture
+def device(tmp_path, monkeypatch):
+    """A folder as shipped, and a function that runs the script in it: (exit status, JSON)."""
+    contract = contract_for(input_size=(H, W), depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT, precision="fp16")
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    images = rng.integers(0, 256, (3, H, W, 3)).astype(np.uint8)
+    np.savez(tmp_path / "golden.npz", image=images, depth=np.stack([depth_of(i) for i in images]))
+    plan = build_plan(tmp_path / "model.onnx", contract, engine="depth.engine", golden="golden.npz")
+    (tmp_path / "build_plan.json").write_text(json.dumps(plan))
+    spec = importlib.util.spec_from_file_location("build_and_check", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "Cuda", fake_cuda(script))
+
+    def run(trt, *arguments):
+        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        result = tmp_path / "result.json"
+        plan_path = str(tmp_path / "build_plan.json")
+        status = script.main(["--plan", plan_path, "--json", str(result), "--runs", "3", *arguments])
+        return status, json.loads(result.read_text())
+
+    return SimpleNamespace(run=run, folder=tmp_path, script=script)
+
+
+def test_right_answers_pass_with_latency_and_exit_0(device, capsys):
+    status, said = device.run(FakeTensorRT())
+    assert (status, said["status"], len(said["images"])) == (0, "passed", 3)
+    assert said["latency"]["n"] == 3 and said["images"][0]["correlation"] == pytest.approx(1.0)
+    assert json.loads(capsys.readouterr().out) == said
+
+
+def test_wrong_answers_fail_with_exit_3(device):
+    status, said = device.run(FakeTensorRT(noise=200.0))
+    assert (status, said["status"]) == (3, "failed")
+    assert f"needed {GATES['fp16']:.4f}" in said["detail"]
+
+
+def test_nan_is_a_wrong_answer(device):
+    status, said = device.run(FakeTensorRT(noise=np.nan))
+    assert status == 3 and said["images"][0]["correlation"] == -1.0
+
+
+def test_an_engine_of_this_model_is_reused_and_of_another_is_not(device):
+    trt = FakeTensorRT()
+    device.run(trt)
+    device.run(trt)
+    assert trt.builds == 1
+    device.run(trt, "--rebuild")
+    assert trt.builds == 2
+    device.run(FakeTensorRT(version="10.8.0"))
+    plan = json.loads((device.folder / "build_plan.json").read_text())
+    (device.folder / "model.onnx").write_bytes(b"other")
+    status, said = device.run(trt)
+    assert status == 1 and "not the model this plan was made for" in said["detail"]
+    plan["model_sha256"] = hashlib.sha256(b"other").hexdigest()
+    (device.folder / "build_plan.json").write_text(json.dumps(plan))
+    assert device.run(trt)[0] == 0 and trt.builds == 3
+
+
+def test_parser_errors_are_told_with_exit_1(device):
+    plan = json.loads((device.folder / "build_plan.json").read_text())
+    (device.folder / "model.onnx").write_bytes(b"bad")
+    plan["model_sha256"] = hashlib.sha256(b"bad").hexdigest()
+    (device.folder / "build_plan.json").write_text(json.dumps(plan))
+    status, said = device.run(FakeTensorRT())
+    assert status == 1 and "In node 7: zero point" in said["detail"]
+
+
+def test_missing_or_old_tensorrt_is_exit_4(device):
+    status, said = device.run(None)
+    assert status == 4 and "missing" in said["detail"]
+    status, said = device.run(FakeTensorRT(version="8.6.2"))
+    assert status == 4 and "older than 10.3" in said["detail"]
+
+
+def test_versions_reported_to_miscompute_are_named(device):
+    assert "reported to miscompute" in device.run(FakeTensorRT(version="10.3.0.30"))[1]["detail"]
+    assert "reported" not in device.run(FakeTensorRT(version="10.30.0"))[1]["detail"]
+
+
+def test_without_golden_inputs_nothing_is_claimed(device):
+    (device.folder / "golden.npz").unlink()
+    status, said = device.run(FakeTensorRT())
+    assert (status, said["status"]) == (0, "not_measured")
+
+
+def test_script_is_python_3_8_and_needs_only_numpy_and_tensorrt():
+    tree = ast.parse(SCRIPT.read_text(encoding="utf-8"), feature_version=(3, 8))
+    names = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert names - set(sys.stdlib_module_names) == {"numpy", "tensorrt"}
