@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 STORY = Console(stderr=True, highlight=False)
-RESULT = Console(highlight=False)
+RESULT = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
 class TerminalReporter:
@@ -81,7 +81,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], *, numeri
     """A table on stdout, readable in a pipe as well."""
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i in numeric else "left", overflow="fold")
+        right = i in numeric
+        table.add_column(name, justify="right" if right else "left", no_wrap=right or i == 0, overflow="fold")
     for row in rows:
         table.add_row(*[escape(cell) for cell in row])
     RESULT.print(table)

@@ -59,20 +59,26 @@ def print_result(result: pipeline.RunResult, *, json: bool) -> None:
         )
 
 
+_SHOWN = ("r median", "r worst", "r teacher", "bench %", "drop pp", "size", "p50 ms", "x torch")
+"""Columns of the report's table that fit a terminal; the report has them all, with intervals."""
+
+
 def print_verdicts(table: VerdictTable) -> None:
-    """The summary table and its footnotes."""
+    """The summary table, short enough for 100 columns, and what is absent with its reason."""
     if not table.rows:
         return
-    columns = ["artifact", "judged by", "verdict", *table.headings]
-    rows = [[r.artifact, r.judged_by, r.verdict, *[_cell(c) for c in r.cells]] for r in table.rows]
+    shown = [i for i, heading in enumerate(table.headings) if heading in _SHOWN]
+    columns = ["artifact", "judged by", "verdict", *[table.headings[i] for i in shown]]
+    rows = [[r.artifact, r.judged_by, r.verdict, *[_cell(r.cells[i]) for i in shown]] for r in table.rows]
     print_table("verdicts", columns, rows, numeric=tuple(range(3, len(columns))))
+    used = {r.cells[i].note for r in table.rows for i in shown}
     for number, note in enumerate(table.notes, start=1):
-        say(f"[{number}] {note}")
+        if number in used:
+            say(f"[{number}] not measured: {note}")
 
 
 def _cell(cell: Cell) -> str:
-    text = f"{cell.text} {cell.detail}".strip()
-    return f"{text} [{cell.note}]" if cell.note else text
+    return f"[{cell.note}]" if cell.note else cell.text
 
 
 def print_plan(planned: Sequence[Planned], run_dir: Path, *, json: bool) -> None:

@@ -56,7 +56,7 @@ def command(
     if json:
         print_json([as_json(item) for item in judged])
     else:
-        columns = [f"bench_{bench}_accuracy", f"bench_{bench}_drop_pp", "correlation_vs_float_median", "latency_p50_ms"]
+        columns = ["bench_accuracy", "bench_drop_pp", "correlation_vs_float_median", "latency_p50_ms"]
         rows = []
         for item in judged:
             cells = [_cell(item.metrics[c]) if c in item.metrics else "not measured" for c in columns]

@@ -178,7 +178,7 @@ def _manifest_or_none(folder: Path) -> Manifest | None:
 
 
 def _named(stage: Stage, wanted: str) -> bool:
-    return wanted in (stage.verb, stage.name) or stage.name.endswith(f"-{wanted}")
+    return wanted in (stage.verb, stage.name, stage.name.split("-", 1)[-1])
 
 
 def _read_key(part: Path) -> str | None:

@@ -72,7 +72,7 @@ def measure(
     """Measure `runner`; judge it when there is a float reference at the same bucket.
 
     clock: the float net without memory, which latency is compared with (needed when reference is given).
-    no_reference / no_teacher: the reason recorded where one is absent.
+    no_reference / no_teacher: the reason recorded where one is absent; empty = nothing is missing.
     """
     out = Measured()
     parity = _parity(runner, reference, setting, "vs_float", no_reference, out, progress)
@@ -83,7 +83,7 @@ def measure(
         base = benchmarks.get(setting.bench).score(reference, setting.pairs)
         drop = paired_drop(result, base)
         out.details["paired_drop"] = drop.model_dump(mode="json")
-        out.metrics[f"bench_{setting.bench}_drop_pp"] = Metric(
+        out.metrics["bench_drop_pp"] = Metric(
             value=drop.drop_points,
             unit="pp",
             n=drop.n,
@@ -97,8 +97,8 @@ def measure(
         verdict = judge(gates, parity, drop, checks=checks)
         out.verdict = verdict.as_verdict()
         out.details["gates"] = [g.model_dump(mode="json") for g in verdict.gates]
-    else:
-        out.metrics[f"bench_{setting.bench}_drop_pp"] = Metric(value=None, unit="pp", not_measured=no_reference)
+    elif no_reference:
+        out.metrics["bench_drop_pp"] = Metric(value=None, unit="pp", not_measured=no_reference)
     return out
 
 
@@ -113,7 +113,7 @@ def _parity(
 ) -> Parity | None:
     names = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}")
     if other is None:
-        for name in names:
+        for name in names if reason else ():
             out.metrics[name.format(suffix)] = Metric(value=None, not_measured=reason)
         return None
     parity = compare(
@@ -142,7 +142,7 @@ def _bench(runner: Runner, setting: Setting, out: Measured, progress: Progress) 
     )
     overall = result.overall
     measured = overall.accuracy is not None
-    out.metrics[f"bench_{setting.bench}_accuracy"] = Metric(
+    out.metrics["bench_accuracy"] = Metric(
         value=100 * overall.accuracy if overall.accuracy is not None else None,
         unit="%",
         n=overall.n,

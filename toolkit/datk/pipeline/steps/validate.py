@@ -64,7 +64,6 @@ def student(size: Size, section: ValidateSection, photos: PhotosSection, stage: 
         precision="fp32",
         checks={},
         progress=stage.reporter.progress,
-        no_reference="this is the float student itself",
         no_teacher=SELF,
     )
     measured.metrics["uint8_vs_float_input_rel"] = input_path_distance(_plain(stage, size), held_out.paths)
