@@ -43,6 +43,12 @@ def command(
     ] = None,
     bench: Annotated[str, typer.Option(help="Ordinal benchmark for the gates.")] = "mini",
     data: Annotated[Path | None, typer.Option(help="That benchmark's folder.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of photographs to judge on, at least 50. Default: those datk ships.")
+    ] = None,
+    allow_few: Annotated[
+        bool, typer.Option("--allow-few", help="Accept fewer than 50 photographs; the verdict says so.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
@@ -70,6 +76,8 @@ def command(
             max_depth_m=max_depth,
             bench=bench,
             data=data,
+            images=images,
+            allow_few=allow_few,
             out=out,
         )
     )

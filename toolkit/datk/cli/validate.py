@@ -29,6 +29,9 @@ def command(
     max_drop: Annotated[
         float, typer.Option(help="Largest accepted drop on the bench, percentage points, paired.")
     ] = 1.0,
+    allow_few: Annotated[
+        bool, typer.Option("--allow-few", help="Accept fewer than 50 photographs; the verdict says so.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
     """See HELP."""
@@ -47,6 +50,7 @@ def command(
         teacher=teacher,
         input_size=parse_size(input_size) if input_size else None,
         max_drop_pp=max_drop,
+        allow_few=allow_few,
     )
     chosen, said = models_of(request)
     for line in said:

@@ -121,6 +121,8 @@ class ValidateSection(Section):
     """Largest accepted drop against the float net, percentage points, paired."""
     latency_runs: int = Field(default=30, ge=1)
     """Timed inferences per artifact, interleaved with torch."""
+    allow_few: bool = False
+    """Accept fewer than 50 photographs; the verdict then says so."""
 
 
 class Recipe(Section):

@@ -31,6 +31,8 @@ class ExportRequest:
     max_depth_m: float | None = None
     bench: str = "mini"
     data: Path | None = None
+    images: Path | None = None
+    allow_few: bool = False
     out: Path | None = None
 
 
@@ -75,7 +77,12 @@ def _from_checkpoint(request: ExportRequest, checkpoint: Path, sections: tuple[T
         },
         "quantize": {"images": str(request.calibration) if request.calibration else "builtin"},
         "targets": [s.model_dump(mode="json") for s in sections],
-        "validate": {"bench": request.bench, "data": str(request.data) if request.data else None},
+        "photos": {"validation": str(request.images) if request.images else "builtin"},
+        "validate": {
+            "bench": request.bench,
+            "data": str(request.data) if request.data else None,
+            "allow_few": request.allow_few,
+        },
     }
     recipe = recipe_from_dict(value, where="datk export")
     said = []
@@ -96,6 +103,12 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
     update: dict[str, Any] = {"targets": sections}
     if request.calibration is not None:
         update["quantize"] = kept.quantize.model_copy(update={"images": str(request.calibration)})
+    if request.images is not None:
+        update["photos"] = kept.photos.model_copy(update={"validation": str(request.images)})
+    update["validation"] = kept.validation.model_copy(
+        update={"bench": request.bench, "data": str(request.data) if request.data else None}
+        | ({"allow_few": True} if request.allow_few else {})
+    )
     recipe = kept.model_copy(update=update)
     whole = recipe.model_copy(update={"targets": _merged(kept.targets, sections)})
     said = [f"no --checkpoint: the student of {run_dir}"] if request.run is None else []

@@ -39,6 +39,7 @@ class Setting:
     pairs: PairSet
     max_drop_pp: float
     latency_runs: int
+    allow_few: bool = False
 
 
 @dataclass(kw_only=True)
@@ -94,7 +95,7 @@ def measure(
         _latency(runner, clock, setting, out)
         assert parity is not None
         gates = default_gates(precision).model_copy(update={"max_drop_points": setting.max_drop_pp})
-        verdict = judge(gates, parity, drop, checks=checks)
+        verdict = judge(gates, parity, drop, checks=checks, allow_few=setting.allow_few)
         out.verdict = verdict.as_verdict()
         out.details["gates"] = [g.model_dump(mode="json") for g in verdict.gates]
     elif no_reference:
@@ -111,7 +112,7 @@ def _parity(
     out: Measured,
     progress: Progress,
 ) -> Parity | None:
-    names = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}")
+    names = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}", "ordinal_{}")
     if other is None:
         for name in names if reason else ():
             out.metrics[name.format(suffix)] = Metric(value=None, not_measured=reason)
@@ -126,6 +127,7 @@ def _parity(
         (worst.correlation if worst else None, True),
         (parity.mean_abs_rel, False),
         (parity.mean_delta1, True),
+        (parity.mean_ordinal, True),
     )
     for name, (value, higher) in zip(names, values, strict=True):
         missing = None if value is not None else "undefined on every photograph"

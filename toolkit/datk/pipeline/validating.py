@@ -36,6 +36,7 @@ class ValidateRequest:
     input_size: Size | None = None
     max_drop_pp: float = 1.0
     latency_runs: int = 30
+    allow_few: bool = False
     seed: int = 0
 
 
@@ -72,6 +73,7 @@ def validate(request: ValidateRequest, models: Sequence[Path], *, reporter: Repo
         pairs=pairs,
         max_drop_pp=request.max_drop_pp,
         latency_runs=request.latency_runs,
+        allow_few=request.allow_few,
     )
     judged = []
     for model in models:

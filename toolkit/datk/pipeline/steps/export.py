@@ -14,7 +14,6 @@ from datk.pipeline.steps import weights
 from datk.pipeline.steps.photos import photo_set
 from datk.targets.base import BuildRequest, BuildResult, Target
 
-
 if TYPE_CHECKING:
     from torch import nn
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datk.artifact.manifest import Dataset, Metric
-from datk.config.schema import QuantizeSection
+from datk.config.schema import PhotosSection, QuantizeSection
+from datk.data.photos import check_held_out
 from datk.depth.io_spec import Size
 from datk.depth.preprocess import bucket_image, read_image
 from datk.pipeline.stage import Outcome, StageRun
@@ -14,7 +15,7 @@ from datk.targets.base import Target
 FILE = "program.pt2"
 
 
-def run(target: Target, size: Size, section: QuantizeSection, stage: StageRun) -> Outcome:
+def run(target: Target, size: Size, section: QuantizeSection, held_out: PhotosSection, stage: StageRun) -> Outcome:
     """Quantise the float student for one target at one bucket, calibrated on photographs at that bucket."""
     from datk.models.deployment import deployment_module
     from datk.quantize.calibration import input_tensor
@@ -24,6 +25,7 @@ def run(target: Target, size: Size, section: QuantizeSection, stage: StageRun) -
     assert target.scheme is not None
     net = weights.read(stage.folder("30-student") / "student.safetensors").net
     photos = photo_set(section.images, "calibration", section.count, seed=stage.seed)
+    check_held_out(photo_set(held_out.validation, "validation", None, seed=stage.seed).paths, photos.paths)
     images = [bucket_image(read_image(p), size) for p in photos.paths]
     module = deployment_module(net, size, target.input_form)
     program = quantize_module(

@@ -82,6 +82,7 @@ def _setting(section: ValidateSection, photos: PhotosSection, stage: StageRun) -
         pairs=open_bench(section.bench, section.data),
         max_drop_pp=section.max_bench_drop_pp,
         latency_runs=section.latency_runs,
+        allow_few=section.allow_few,
     )
     return held_out, setting
 
