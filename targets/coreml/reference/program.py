@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def _image_input(path: Path, spec: Any) -> ImageInput:
     return ImageInput(inputs[0].name, (image.height, image.width), order)
 
 
+@cache
 def _dtype_names() -> dict[int, str]:
     from coremltools.proto import MIL_pb2
 
