@@ -12,6 +12,7 @@ from datk.errors import CheckpointError, DataError
 from datk.quantize.calibration import check_calibration, choose, input_tensor
 from datk.quantize.program import load_program, save_program
 from datk.quantize.ptq import quantize_module
+from datk.quantize.smooth import fold_smooth_scales
 from datk.quantize.symmetric import activation_zero_points, make_activations_symmetric, symmetric_scale
 from datk.targets.pt2e import LinearConvQuantizer, QuantScheme
 
@@ -77,6 +78,22 @@ def test_symmetric_scheme_leaves_no_zero_point(toy, images):
     assert make_activations_symmetric(raw) == 1
     assert set(activation_zero_points(raw)) == {0}
     assert correlation(raw(x), before) > 0.99
+
+
+def test_smooth_factors_behind_a_layernorm_are_folded_away_and_nothing_changes(toy, images):
+    import datk.quantize.ptq as ptq
+
+    def factors(program):
+        return sum("smooth_quant" in n.name for n in program.graph.nodes if n.op == "call_module")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ptq, "fold_smooth_scales", lambda program: 0)
+        raw = quantise(toy, images, scheme(smooth=True))
+    x = input_tensor(images[0], "nhwc_uint8")
+    before, total = raw(x), factors(raw)
+    assert fold_smooth_scales(raw) == 4
+    assert factors(raw) == total - 4 == 4
+    assert correlation(raw(x), before) > 0.9999
 
 
 @given(st.floats(1e-6, 1e3), st.integers(-128, 127))

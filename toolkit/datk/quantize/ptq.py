@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from datk.depth.io_spec import Size
 from datk.quantize.calibration import check_calibration, choose, input_tensor
+from datk.quantize.smooth import fold_smooth_scales
 from datk.quantize.symmetric import make_activations_symmetric
 from datk.targets.base import InputForm
 from datk.targets.chatter import sdk_chatter_off
@@ -60,6 +61,8 @@ def quantize_module(
             fold_quantize=scheme.fold_quantize,
         )
     assert isinstance(quantized, GraphModule)
+    if scheme.smooth_quant:
+        fold_smooth_scales(quantized)
     if scheme.quantizer.symmetric_activations:
         make_activations_symmetric(quantized)
     passes.finish()
