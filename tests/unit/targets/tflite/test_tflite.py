@@ -264,8 +264,9 @@ def test_finishing_the_same_bytes_twice_gives_the_same_bytes(built: Built) -> No
 
 @pytest.mark.slow
 def test_same_net_gives_the_same_file(built: Built, tmp_path: Path) -> None:
-    again = build(request(built.net, "fp32", tmp_path))
-    assert again.artifact.read_bytes() == built.fp32.artifact.read_bytes()
+    for first, module in ((built.fp32, built.net), (built.int8, built.program)):
+        again = build(request(module, first.contract.precision, tmp_path))
+        assert again.artifact.read_bytes() == first.artifact.read_bytes()
 
 
 def test_wrong_images_are_refused(built: Built) -> None:
