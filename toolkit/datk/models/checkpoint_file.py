@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import struct
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ _EXPECTED = "expected a .pth written by torch.save or a .safetensors file"
 _BROKEN = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    struct.error,
     RuntimeError,
     EOFError,
     OSError,
@@ -128,7 +130,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_torch(path: Path, head: bytes) -> tuple[dict[str, Tensor], str | None]:
-    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
+    if head.startswith(b"PK") and not _is_whole_zip(path):
         raise CheckpointError(f"{path}: the file is cut short", hint="fetch it again")
     if not head.startswith((b"PK", b"\x80")):
         raise CheckpointError(f"{path}: not a weights file", hint=_EXPECTED)
@@ -143,6 +145,13 @@ def _read_torch(path: Path, head: bytes) -> tuple[dict[str, Tensor], str | None]
             ) from error
         raise CheckpointError(f"{path}: cannot be read ({reason[:200]})", hint=_EXPECTED) from error
     return _unwrap(path, content)
+
+
+def _is_whole_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # raised, against its documentation, for some damaged directories
+        return False
 
 
 def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:
