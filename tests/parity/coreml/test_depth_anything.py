@@ -1,6 +1,7 @@
 """A four-block Depth Anything, saved as .mlpackage and read back, predicts what torch predicts.
 
-Weights are random: nothing here is about accuracy, only about what arrives.
+Weights are random: nothing here is about accuracy, only about what arrives. fp16 runs with `-m slow`: the
+conformance suite builds it in the ordinary run with the same bound.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def built(precision: str, out: Path) -> BuildResult:
     )
 
 
-@pytest.mark.parametrize(("precision", "median"), [("fp32", 0.9999), ("fp16", 0.999), ("int8", 0.98)])
+@pytest.mark.parametrize(
+    ("precision", "median"), [("fp32", 0.9999), pytest.param("fp16", 0.999, marks=pytest.mark.slow), ("int8", 0.98)]
+)
 def test_saved_package_predicts_what_torch_predicts(precision: str, median: float, tmp_path: Path) -> None:
     result = built(precision, tmp_path)
     assert {name: c["detail"] for name, c in result.checks.items() if c["status"] != "passed"} == {}
@@ -87,7 +90,7 @@ def test_saved_package_predicts_what_torch_predicts(precision: str, median: floa
     scale = max(np.abs(expected(p)).max() for p in photos())
     worst = max(np.abs(runner.predict(p) - expected(p)).max() for p in photos())
     assert worst <= {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.2}[precision] * scale
-    if precision == "fp16":
+    if precision == "fp32":
         _check_fields(result)
     if precision == "int8":
         assert result.checks["int8_layers"]["meant"] == 16 + 28
