@@ -12,16 +12,16 @@ def random_film(rng: np.random.Generator) -> Film:
     """Draw camera faults as snapshots have them; most are mild."""
     temperature = rng.normal(0, 0.09)
     tint = rng.normal(0, 0.025)
-    motion = rng.normal(0, 0.6, 2) if rng.random() < 0.2 else np.zeros(2)
+    motion = rng.normal(0, 0.6, 2) if rng.random() < 0.12 else np.zeros(2)
     return Film(
-        exposure=float(np.exp(rng.normal(0.0, 0.28))),
+        exposure=float(np.exp(rng.normal(0.0, 0.3))),
         balance=(float(np.exp(temperature)), float(np.exp(tint)), float(np.exp(-temperature))),
         contrast=float(rng.uniform(0.85, 1.35)),
-        saturation=float(rng.uniform(0.2, 1.25)) if rng.random() < 0.93 else 0.0,
+        saturation=float(rng.uniform(0.7, 1.6)) if rng.random() < 0.94 else 0.0,
         vignette=float(rng.uniform(0, 0.35)) if rng.random() < 0.6 else 0.0,
-        blur_px=float(rng.uniform(0.3, 0.9)) if rng.random() < 0.45 else 0.0,
+        blur_px=float(rng.uniform(0.3, 0.75)) if rng.random() < 0.35 else 0.0,
         motion_px=(float(motion[0]), float(motion[1])),
-        noise=float(rng.exponential(0.007)),
+        noise=float(rng.exponential(0.005)),
         seed=int(rng.integers(1 << 31)),
     )
 
@@ -36,7 +36,7 @@ def develop(radiance: NDArray[np.float32], film: Film) -> NDArray[np.uint8]:
     image = np.maximum(np.nan_to_num(radiance.astype(np.float64), nan=0.0, posinf=50.0), 0.0)
     luminance = image @ np.array([0.2126, 0.7152, 0.0722])
     level = float(np.exp(np.log(luminance + 1e-3).mean()))
-    image *= film.exposure * 0.24 / max(level, 0.01) * np.asarray(film.balance)
+    image *= film.exposure * 0.16 / max(level, 0.01) * np.asarray(film.balance)
     if film.vignette:
         y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         image *= (1 - film.vignette * (x * x + y * y) / 2)[..., None]

@@ -300,8 +300,8 @@ def living_room(d: Draft) -> None:
     w, e, h = rng.uniform(3, 8), rng.uniform(3, 8), rng.uniform(2.3, 3.4)
     room(d, w, e, h)
     lamplight(d, centre=(0, 0, 0), spread=min(w, e) * 0.3, height=h)
-    _against_walls(d, w, e, int(rng.integers(3, 9)))
-    for _ in range(int(rng.integers(2, 8))):
+    _against_walls(d, w, e, int(rng.integers(5, 13)))
+    for _ in range(int(rng.integers(3, 10))):
         at = (rng.uniform(-0.38, 0.38) * w, rng.uniform(-0.38, 0.38) * e, 0.0)
         family = d.pick("floor")
         placed = d.put(family, at)
@@ -392,13 +392,15 @@ def bin_from_above(d: Draft) -> None:
     d.put("bin", (0, 0, stand), yaw=0.0, parts=open_bin(rng, width=w, depth=e, height=h))
     lamplight(d, centre=(0, 0, stand), spread=0.8, height=2.2)
     heap = np.zeros((16, 16))
-    for _ in range(int(rng.integers(4, 26))):
+    for _ in range(int(rng.integers(6, 40))):
         family = d.pick("hand")
         parts = FAMILIES[family].build(rng)
         tilt = m.random_rotation(rng) if rng.random() < 0.75 else np.eye(4)
         trial = Instance(family, parts, tilt)
         low, high = trial.bounds()
-        scale = min(float(rng.uniform(0.5, 1.0)), 0.55 * min(w, e) / float(np.max(high[:2] - low[:2])))
+        scale = min(
+            float(rng.uniform(0.6, 1.3)), rng.uniform(0.3, 0.75) * min(w, e) / float(np.max(high[:2] - low[:2]))
+        )
         half = (high - low)[:2] / 2 * scale
         x, y = (rng.uniform(-1, 1) * max(0.0, s / 2 - q - 0.01) for s, q in ((w, half[0]), (e, half[1])))
         r0, r1 = (int(np.clip((y + s * half[1] * 0.7) / e * 16 + 8, 0, 15)) for s in (-1, 1))
@@ -414,11 +416,12 @@ def bin_from_above(d: Draft) -> None:
     for _ in range(int(rng.integers(0, 5))):
         a = rng.uniform(0, 2 * np.pi)
         d.put(d.pick("hand", "floor"), (1.2 * np.cos(a), 1.0 * np.sin(a), 0.0), scale=float(rng.uniform(0.4, 0.9)))
-    pitch, a = rng.uniform(0.85, 1.55), rng.uniform(0, 2 * np.pi)
-    r = rng.uniform(0.55, 1.3) + 0.4 * h
+    pitch, a, fov = rng.uniform(0.75, 1.55), rng.uniform(0, 2 * np.pi), rng.uniform(35, 70)
+    # from the bin standing free in the picture to a look into one of its corners
+    r = max(0.3, 0.5 * np.hypot(w, e) / np.tan(np.radians(fov / 2)) * rng.uniform(0.55, 1.3)) + 0.5 * h
     eye = np.array([r * np.cos(pitch) * np.cos(a), r * np.cos(pitch) * np.sin(a), stand + h * 0.5 + r * np.sin(pitch)])
-    d.clearance_m = 0.15
-    d.look(eye, [rng.normal(0, 0.06), rng.normal(0, 0.06), stand + h * 0.4], fov=(35, 70), roll=1.2)
+    d.clearance_m = 0.12
+    d.look(eye, [rng.normal(0, 0.06), rng.normal(0, 0.06), stand + h * 0.4], fov=(fov, fov), roll=1.2)
 
 
 CLOSE_UP = (
@@ -495,7 +498,7 @@ def object_close_up(d: Draft) -> None:
             scale=1.3,
         )
     fov = rng.uniform(32, 60)
-    distance = float(np.linalg.norm(high - low)) * 0.5 / np.tan(np.radians(fov / 2)) * rng.uniform(0.95, 1.5)
+    distance = float(np.linalg.norm(high - low)) * 0.5 / np.tan(np.radians(fov / 2)) * rng.uniform(0.75, 1.3)
     pitch, side = rng.uniform(-0.05, 0.75) ** 1.0, rng.normal(0, 0.35)
     eye = centre + distance * np.array([np.sin(side) * np.cos(pitch), -np.cos(side) * np.cos(pitch), np.sin(pitch)])
     eye[2] = max(eye[2], 0.12)
@@ -511,18 +514,16 @@ def plants(d: Draft) -> None:
     else:
         ground(d, hills=float(rng.uniform(0, 0.6)))
         daylight(d, extent_m=8)
-    for _ in range(int(rng.integers(3, 12))):
-        at = (rng.normal(0, 0.55), rng.uniform(-0.5, 0.9), rng.choice([0.0, 0.0, rng.uniform(0, 0.5)]))
-        d.put(
-            d.pick("plant") if rng.random() < 0.25 else str(rng.choice(["rosette", "leafy_plant", "bush"])),
-            at,
-            scale=float(rng.uniform(0.6, 1.5)),
-        )
-        if len(d.instances) > 14:
-            break
+    for _ in range(int(rng.integers(4, 13))):
+        family = str(rng.choice(["rosette", "leafy_plant", "bush", "rosette", "bare_branches"]))
+        parts = FAMILIES[family].build(rng)
+        low, high = Instance(family, parts, np.eye(4)).bounds()
+        scale = float(rng.uniform(0.4, 0.9) / np.max(high - low))
+        at = (rng.normal(0, 0.45), rng.uniform(-0.4, 0.9), float(rng.choice([0.0, 0.0, rng.uniform(0, 0.4)])))
+        d.put(family, at, scale=scale, parts=parts)
     pitch = rng.uniform(-0.1, 0.9)
-    r = rng.uniform(1.0, 2.0)
-    centre = np.array([0, 0, rng.uniform(0.2, 0.6)])
+    r = rng.uniform(0.9, 1.7)
+    centre = np.array([0, 0.1, rng.uniform(0.15, 0.45)])
     side = rng.normal(0, 0.3)
     eye = centre + r * np.array([np.sin(side) * np.cos(pitch), -np.cos(side) * np.cos(pitch), np.sin(pitch)])
     eye[2] = max(eye[2], 0.15)

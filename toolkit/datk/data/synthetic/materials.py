@@ -78,8 +78,8 @@ _KINDS = {
     "wall": _Kind(
         "noise cloud grunge stripe brick gradient dots tile weave",
         _ANY,
-        (0, 0.35),
-        (0.25, 0.85),
+        (0, 0.55),
+        (0.15, 0.8),
         (0.6, 3),
         (0, 0.05),
         (5, 20),
@@ -95,10 +95,10 @@ _KINDS = {
     ),
     "wood": _Kind("wood planks noise", (0.04, 0.11), (0.3, 0.7), (0.06, 0.55), (0.3, 1.2), (0.02, 0.3), (10, 60)),
     "metal": _Kind("noise grunge gradient", _ANY, (0, 0.2), (0.08, 0.6), (0.2, 1), (0.4, 0.95), (30, 150)),
-    "plastic": _Kind("noise gradient cloud stripe", _ANY, (0.1, 0.9), (0.04, 0.8), (0.2, 1), (0.1, 0.5), (20, 120)),
-    "cloth": _Kind("weave stripe checker dots cloud", _ANY, (0.05, 0.7), (0.04, 0.7), (0.08, 0.6), (0, 0.03), (4, 8)),
+    "plastic": _Kind("noise gradient cloud stripe", _ANY, (0.1, 0.98), (0.04, 0.8), (0.2, 1), (0.1, 0.5), (20, 120)),
+    "cloth": _Kind("weave stripe checker dots cloud", _ANY, (0.05, 0.9), (0.04, 0.7), (0.08, 0.6), (0, 0.03), (4, 8)),
     "stone": _Kind(
-        "grunge speckle noise cloud marble", (0.05, 0.15), (0, 0.3), (0.1, 0.55), (0.4, 2), (0, 0.1), (5, 20)
+        "grunge speckle noise cloud marble", (0.04, 0.16), (0, 0.45), (0.06, 0.45), (0.4, 2), (0, 0.1), (5, 20)
     ),
     "soil": _Kind("grunge noise speckle leafy", (0.06, 0.12), (0.2, 0.55), (0.06, 0.35), (0.6, 3), (0, 0.02), (4, 6)),
     "grass": _Kind("leafy noise grunge", (0.17, 0.33), (0.3, 0.75), (0.05, 0.35), (0.5, 2.5), (0, 0.03), (4, 8)),
@@ -107,8 +107,8 @@ _KINDS = {
     ),
     "bark": _Kind("wood grunge noise", (0.04, 0.12), (0.15, 0.5), (0.04, 0.25), (0.2, 0.8), (0, 0.03), (4, 8)),
     "asphalt": _Kind("noise speckle grunge", (0.55, 0.7), (0, 0.12), (0.05, 0.22), (0.5, 2), (0, 0.1), (5, 20)),
-    "facade": _Kind("facade brick facade grunge tile", _ANY, (0.02, 0.45), (0.12, 0.7), (3, 10), (0, 0.15), (8, 40)),
-    "paper": _Kind("noise gradient stripe dots checker", _ANY, (0, 0.8), (0.1, 0.85), (0.05, 0.4), (0, 0.1), (5, 30)),
+    "facade": _Kind("facade brick facade grunge tile", _ANY, (0.05, 0.65), (0.08, 0.6), (3, 10), (0, 0.15), (8, 40)),
+    "paper": _Kind("noise gradient stripe dots checker", _ANY, (0, 0.95), (0.1, 0.85), (0.05, 0.4), (0, 0.1), (5, 30)),
 }
 
 

@@ -16,7 +16,7 @@ from datk.data.synthetic.looks import LightInCamera, env_gain, light_in_camera, 
 from datk.data.synthetic.materials import Surface
 from datk.data.synthetic.renderer import PIP_LINE, Rendered
 from datk.data.synthetic.scene import NEAR_M, Array, Geometry, Scene, Size
-from datk.data.synthetic.shading import Floats, environment_radiance, lit, sample_bank
+from datk.data.synthetic.shading import Floats, environment_radiance, lit, nearest_texel, sample_bank
 from datk.errors import EnvironmentLacks
 
 SUPERSAMPLE = 2
@@ -108,16 +108,17 @@ class _Tracer:
 
     def _trace(self, embree: Any, origins: Floats, directions: Floats, *, deeper: bool) -> Floats:
         """Radiance along unit rays; with `deeper`, one further ray at glass and mirrors (among opaque things)."""
-        colour = self.environment(directions)
         hit, distance, normal, uv = self._hit(embree, origins, directions)
-        found = np.flatnonzero(hit >= 0)
+        found, missed = np.flatnonzero(hit >= 0), np.flatnonzero(hit < 0)
+        colour = np.empty((len(directions), 3), dtype=np.float32)
+        colour[missed] = self.environment(directions[missed])
         if len(found) == 0:
             return colour
         position = origins[found] + distance[found, None] * directions[found]
         view = -directions[found]
         rows = self.rows[self.geometry.material[hit[found]]]  # (N, 4, 4)
         surface = self.geometry.surface[hit[found]]
-        texel = sample_bank(rows[:, 2, 0].astype(np.int64), uv)
+        texel = sample_bank(rows[:, 2, 0], uv)
         shaded = np.empty((len(found), 3), dtype=np.float32)
         solid = np.flatnonzero((surface == Surface.OPAQUE) | (not deeper))
         shaded[solid] = self._solid(position[solid], normal[solid], view[solid], rows[solid], texel[solid], uv[solid])
@@ -164,7 +165,7 @@ class _Tracer:
         )
 
     def _solid(self, position: Floats, normal: Floats, view: Floats, rows: Floats, texel: Floats, uv: Floats) -> Floats:
-        shifted = sample_bank(rows[:, 2, 0].astype(np.int64), uv + np.array([0.011, 0.007], dtype=np.float32))
+        shifted = nearest_texel(rows[:, 2, 0], uv + np.array([0.011, 0.007], dtype=np.float32))
         own = texel[:, :3] * rows[:, 0, :3]
         mixed = rows[:, 0, :3] + (rows[:, 1, :3] - rows[:, 0, :3]) * texel[:, :1]
         base = np.where(rows[:, 2, 1:2] > 0.5, own, mixed)
@@ -172,8 +173,9 @@ class _Tracer:
         total = self._light(base, position, normal, view, rows)
         facing = np.maximum((normal * view).sum(-1, keepdims=True), 0)
         fresnel = rows[:, 0, 3:] * (0.03 + 0.6 * (1 - facing) ** 4) * np.clip(rows[:, 1, 3:] / 80, 0, 1)
-        reflected = 2 * facing * normal - view
-        total += fresnel * self.scene.environment.ambient * self.environment(reflected)
+        shiny = np.flatnonzero(fresnel[:, 0] > 0.01)
+        reflected = 2 * facing[shiny] * normal[shiny] - view[shiny]
+        total[shiny] += fresnel[shiny] * self.scene.environment.ambient * self.environment(reflected)
         result: Floats = total + rows[:, 2, 3:] * rows[:, 0, :3]
         return result
 

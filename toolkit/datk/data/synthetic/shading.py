@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +24,34 @@ def smoothstep(low: float, high: float, x: Floats) -> Floats:
     return result
 
 
-def sample_bank(layer: NDArray[np.int64], uv: Floats) -> Floats:
-    """Bilinear, repeating texture look-up.  layer: (N,), uv: (N, 2) -> (N, 4) float32 0..1."""
-    bank = texture_bank()
-    at = uv * EDGE - 0.5
+@cache
+def _flat_bank() -> Floats:
+    """(LAYERS * EDGE * EDGE, 4) float32 0..1: one gather fetches a texel."""
+    return (texture_bank().reshape(-1, 4) * np.float32(1 / 255)).astype(np.float32)
+
+
+def sample_bank(layer: Floats, uv: Floats) -> Floats:
+    """Bilinear, repeating texture look-up.  layer: (N,) whole numbers, uv: (N, 2) -> (N, 4) float32 0..1."""
+    bank, base = _flat_bank(), layer.astype(np.int32) * (EDGE * EDGE)
+    at = uv * np.float32(EDGE) - np.float32(0.5)
     corner = np.floor(at)
-    weight = (at - corner).astype(np.float32)
-    c0, r0 = (corner[:, i].astype(np.int64) % EDGE for i in (0, 1))
+    weight = at - corner
+    c0, r0 = corner[:, 0].astype(np.int32) % EDGE, corner[:, 1].astype(np.int32) % EDGE
     c1, r1 = (c0 + 1) % EDGE, (r0 + 1) % EDGE
+    r0, r1 = base + r0 * EDGE, base + r1 * EDGE
     wx, wy = weight[:, :1], weight[:, 1:]
-    top = bank[layer, r0, c0] * (1 - wx) + bank[layer, r0, c1] * wx
-    low = bank[layer, r1, c0] * (1 - wx) + bank[layer, r1, c1] * wx
-    result: Floats = ((top * (1 - wy) + low * wy) * np.float32(1 / 255)).astype(np.float32)
-    return result
+    top = bank[r0 + c0]
+    top += (bank[r0 + c1] - top) * wx
+    low = bank[r1 + c0]
+    low += (bank[r1 + c1] - low) * wx
+    top += (low - top) * wy
+    return top
+
+
+def nearest_texel(layer: Floats, uv: Floats) -> Floats:
+    """As sample_bank without interpolation, where nobody sees the difference (relief, clouds)."""
+    at = (uv * np.float32(EDGE)).astype(np.int32) % EDGE
+    return _flat_bank()[layer.astype(np.int32) * (EDGE * EDGE) + at[:, 1] * EDGE + at[:, 0]]
 
 
 def environment_radiance(world: Floats, environment: Environment, sun_direction: Array, sun_colour: Array) -> Floats:
@@ -44,7 +60,7 @@ def environment_radiance(world: Floats, environment: Environment, sun_direction:
     horizon, zenith = (np.asarray(c, dtype=np.float32) for c in (environment.horizon, environment.zenith))
     sky = horizon + (zenith - horizon) * np.sqrt(np.maximum(up, 0))
     at: Floats = (world[:, :2] / (0.12 + np.abs(up)) * 0.21).astype(np.float32)
-    cloud = sample_bank(np.full(len(world), environment.cloud_layer), at)[:, :1]
+    cloud = nearest_texel(np.full(len(world), environment.cloud_layer, dtype=np.float32), at)[:, :1]
     white = 0.25 * horizon + 0.75 * horizon.mean() * 1.25
     share = environment.cloud_amount * smoothstep(0.4, 0.8, cloud) * smoothstep(0.0, 0.15, up)
     sky = sky + (white - sky) * share
