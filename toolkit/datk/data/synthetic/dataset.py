@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datk.artifact.files import atomic_path, write_json
+from datk.artifact.files import atomic_path, sha256_file, sha256_json, write_json
 from datk.data.synthetic.build import SCENE_VERSION, build_scene
 from datk.data.synthetic.materials import Surface
 from datk.data.synthetic.renderer import Renderer, choose_renderer, open_renderer
@@ -110,6 +110,7 @@ def generate(
     header: dict[str, Any] = {
         "schema_version": INDEX_SCHEMA,
         "scene_version": SCENE_VERSION,
+        "generator_sha256": generator_sha256(),
         "renderer": name,
         "reason": reason,
         "seed": seed,
@@ -158,6 +159,12 @@ def load(folder: Path) -> list[SyntheticItem]:
             hint="run the same `datk data synth` again; it makes what is missing",
         )
     return items
+
+
+def generator_sha256() -> str:
+    """Digest of the source of this package: which code drew a folder, down to the byte."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256_json({p.name: sha256_file(p) for p in sources})
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------

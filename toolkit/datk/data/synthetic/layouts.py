@@ -779,18 +779,18 @@ def shelves(d: Draft) -> None:
 
 
 LAYOUTS: dict[str, tuple[Callable[[Draft], None], float]] = {
-    "object_close_up": (object_close_up, 0.22),
-    "living_room": (living_room, 0.12),
+    "object_close_up": (object_close_up, 0.21),
+    "living_room": (living_room, 0.11),
     "bin_from_above": (bin_from_above, 0.11),
     "tabletop": (tabletop, 0.09),
-    "plants": (plants, 0.09),
+    "plants": (plants, 0.08),
     "floating": (floating, 0.08),
-    "workshop": (workshop, 0.07),
+    "workshop": (workshop, 0.06),
     "overhang": (overhang, 0.06),
     "street": (street, 0.05),
     "open_country": (open_country, 0.04),
     "yard": (yard, 0.04),
     "shelves": (shelves, 0.03),
+    "corridor": (corridor, 0.04),
 }
 """Scene kinds with their shares; a real photograph has one thing as its subject in most cases."""
-LAYOUTS["corridor"] = (corridor, 1.0 - sum(share for _, share in LAYOUTS.values()))

@@ -85,8 +85,7 @@ def _pixel_bounds(triangles: Array, pixel: float, size: Size) -> tuple[Array, Ar
     z = triangles[..., 2]
     safe = np.maximum(z, NEAR_M)
     at = np.stack([triangles[..., 1] / safe * pixel + size[0] / 2, triangles[..., 0] / safe * pixel + size[1] / 2], -1)
-    behind = (z < NEAR_M).any(-1)[:, None]
-    gone = (z < NEAR_M).all(-1)[:, None]
+    behind, gone = z.min(-1, keepdims=True) < NEAR_M, z.max(-1, keepdims=True) < NEAR_M
     low, high = np.where(behind, -np.inf, at.min(1)), np.where(behind, np.inf, at.max(1))
     return np.where(gone, np.inf, low), high
 
@@ -128,11 +127,11 @@ def compare(
     size: Size = (depth_m.shape[0], depth_m.shape[1])
     rays = scene.camera.rays(size)
     error = _error_rel(depth_m, cast(scene, size).depth_m)
-    aside = error > tolerance_rel
+    aside = np.asarray(error > tolerance_rel)
     wrong = 0
     for row, column in np.argwhere(aside):
         seen = _depths_near(scene, rays[row, column], size[0], edge_px)
-        wrong += not bool((_error_rel(depth_m[row, column], seen) <= tolerance_rel).any())
+        wrong += not bool((_error_rel(depth_m[row, column].reshape(1), seen) <= tolerance_rel).any())
     judged = error[~aside]
     return Comparison(
         max_error_rel=float(judged.max()) if judged.size else 0.0,

@@ -97,8 +97,9 @@ class _Tracer:
         )
 
     def occluded(self, origins: Floats, directions: Floats, distances: Floats) -> NDArray[np.bool_]:
-        reach = self.opaque.run(origins, directions, query="DISTANCE", dists=distances)
-        result: NDArray[np.bool_] = np.asarray(reach) < distances * 0.999
+        # embreex writes into the array of distances it is given
+        answer = self.opaque.run(origins, directions, query="OCCLUDED", dists=distances * np.float32(0.999))
+        result: NDArray[np.bool_] = np.asarray(answer) >= 0
         return result
 
     def see(self, rays: Floats) -> Floats:

@@ -27,7 +27,8 @@ def smoothstep(low: float, high: float, x: Floats) -> Floats:
 @cache
 def _flat_bank() -> Floats:
     """(LAYERS * EDGE * EDGE, 4) float32 0..1: one gather fetches a texel."""
-    return (texture_bank().reshape(-1, 4) * np.float32(1 / 255)).astype(np.float32)
+    flat: Floats = (texture_bank().reshape(-1, 4) * np.float32(1 / 255)).astype(np.float32)
+    return flat
 
 
 def sample_bank(layer: Floats, uv: Floats) -> Floats:
@@ -44,14 +45,15 @@ def sample_bank(layer: Floats, uv: Floats) -> Floats:
     top += (bank[r0 + c1] - top) * wx
     low = bank[r1 + c0]
     low += (bank[r1 + c1] - low) * wx
-    top += (low - top) * wy
-    return top
+    mixed: Floats = top + (low - top) * wy
+    return mixed
 
 
 def nearest_texel(layer: Floats, uv: Floats) -> Floats:
     """As sample_bank without interpolation, where nobody sees the difference (relief, clouds)."""
     at = (uv * np.float32(EDGE)).astype(np.int32) % EDGE
-    return _flat_bank()[layer.astype(np.int32) * (EDGE * EDGE) + at[:, 1] * EDGE + at[:, 0]]
+    texel: Floats = _flat_bank()[layer.astype(np.int32) * (EDGE * EDGE) + at[:, 1] * EDGE + at[:, 0]]
+    return texel
 
 
 def environment_radiance(world: Floats, environment: Environment, sun_direction: Array, sun_colour: Array) -> Floats:
