@@ -38,7 +38,10 @@ def test_without_a_picture_golden_values_are_not_measured_and_say_so(vits_path: 
     assert checks["golden"].status == "not_measured" and "000000039769.jpg" in checks["golden"].detail
     assert checks["hash"].status == "failed" and "not its bytes" in checks["hash"].detail
     assert not report.passed
-    assert json.loads(json.dumps(report.as_dict()))["depth_kind"] == "disparity_affine_invariant"
+    rows = report.rows()
+    assert [row[0] for row in rows] == ["file", "shapes", "finite", "hash", "golden"]
+    assert "small, relative disparity, 24,785,089 parameters, official, Apache-2.0" in rows[0][2]
+    assert json.loads(json.dumps(report.as_json()))["depth_kind"] == "disparity_affine_invariant"
 
 
 def test_golden_values_pass_within_their_tolerance_and_fail_outside(

@@ -55,9 +55,15 @@ class WeightsReport:
         """No check failed; checks that were not made do not count."""
         return all(check.status != "failed" for check in self.checks)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {"depth_kind": self.depth_kind.value, "passed": self.passed}
+
+    def rows(self) -> list[list[str]]:
+        """Check, status, detail for a table, what the file is in the first row."""
+        kind = "relative disparity" if self.max_depth_m is None else f"metric depth up to {self.max_depth_m:g} m"
+        facts = f"{self.preset}, {kind}, {self.parameters:,} parameters, {self.source_format}, {self.licence}"
+        return [["file", "read", facts], *([c.name, c.status, c.detail] for c in self.checks)]
 
 
 def check_weights(
