@@ -63,14 +63,14 @@ def deployment_module(net: DepthAnything, input_size: Size, input_form: InputFor
     """A frozen copy of net for one bucket: what torch.export, NNCF and the targets' compilers are given.
 
     input_size: (height, width), multiples of 14. input_form: "nhwc_uint8" takes (1, h, w, 3) uint8,
-    "nchw_float" (1, 3, h, w) float32, both RGB in 0..255. Returns a module in eval mode, no gradients, float32,
-    that shares no storage with net; its output is (1, h, w) float32. Raises UsageError.
+    "nchw_float" (1, 3, h, w) float32, both RGB in 0..255. Returns a module on the CPU in eval mode, no
+    gradients, float32, that shares no storage with net; its output is (1, h, w) float32. Raises UsageError.
     """
     if input_form not in INPUT_FORMS:
         raise UsageError(f"no input form named '{input_form}'", hint=f"known: {', '.join(INPUT_FORMS)}")
     for side in input_size:
         check_multiple(side, what="input size")
-    frozen = copy.deepcopy(net).float().eval().requires_grad_(False)
+    frozen = copy.deepcopy(net).to("cpu", torch.float32).eval().requires_grad_(False)
     encoder = frozen.pretrained
     encoder.gradient_checkpointing = False
     encoder.fix_position((input_size[0] // PATCH, input_size[1] // PATCH))
