@@ -7,6 +7,8 @@ import ast
 import onnx
 import torch
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from datk.depth.io_spec import Size
 from datk.errors import TargetError
@@ -36,8 +38,9 @@ def onnx_model(module: nn.Module, input_size: Size) -> onnx.ModelProto:
                 output_names=[OUTPUT_NAME],
                 verbose=False,
             )
-    except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
-        raise TargetError(f"torch.onnx could not export the net: {error}") from error
+    except (torch.onnx.OnnxExporterError, TorchDynamoException, GuardOnDataDependentSymNode) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise TargetError(f"torch.onnx could not export the net: {first}") from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _clean(model)
