@@ -33,29 +33,31 @@ def develop(radiance: NDArray[np.float32], film: Film) -> NDArray[np.uint8]:
     x (a x + b) / (x (c x + d) + e), Narkowicz 2015), contrast, saturation, vignette, blur and noise.
     """
     height, width = radiance.shape[:2]
-    image = np.maximum(np.nan_to_num(radiance.astype(np.float64), nan=0.0, posinf=50.0), 0.0)
-    luminance = image @ np.array([0.2126, 0.7152, 0.0722])
+    image = np.clip(np.nan_to_num(radiance, nan=0.0, posinf=50.0), 0.0, 50.0)
+    luminance = image @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
     level = float(np.exp(np.log(luminance + 1e-3).mean()))
-    image *= film.exposure * 0.16 / max(level, 0.01) * np.asarray(film.balance)
+    image *= (film.exposure * 0.16 / max(level, 0.01) * np.asarray(film.balance)).astype(np.float32)
     if film.vignette:
         y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-        image *= (1 - film.vignette * (x * x + y * y) / 2)[..., None]
+        image *= (1 - film.vignette * (x * x + y * y) / 2)[..., None].astype(np.float32)
     if film.blur_px or any(film.motion_px):
         image = _blur(image, film)
-    image = image * (2.51 * image + 0.03) / (image * (2.43 * image + 0.59) + 0.14)
-    grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]
+    shoulder = image * (2.51 * image + 0.03) / (image * (2.43 * image + 0.59) + 0.14)
+    image = shoulder.astype(np.float32)
+    grey = (image @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
     image = grey + film.saturation * (image - grey)
-    image = np.clip(image, 0, 1) ** (1 / 2.2)
+    image = np.clip(image, 0, 1) ** np.float32(1 / 2.2)
     image = np.clip(0.5 + film.contrast * (image - 0.5), 0, 1)
     if film.noise:
         rng = np.random.default_rng(film.seed)
-        shared, own = rng.normal(0, film.noise, (height, width, 1)), rng.normal(0, 0.5 * film.noise, (height, width, 3))
+        shared = rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(film.noise)
+        own = rng.standard_normal((height, width, 3), dtype=np.float32) * np.float32(0.5 * film.noise)
         image = image + (shared + own) * (0.5 + np.sqrt(image))
     photograph: NDArray[np.uint8] = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     return photograph
 
 
-def _blur(image: NDArray[np.float64], film: Film) -> NDArray[np.float64]:
+def _blur(image: NDArray[np.float32], film: Film) -> NDArray[np.float32]:
     """Separable Gaussian of blur_px plus a straight motion of motion_px, by shifting and averaging."""
     if film.blur_px:
         radius = 3
@@ -64,7 +66,9 @@ def _blur(image: NDArray[np.float64], film: Film) -> NDArray[np.float64]:
         for axis in (0, 1):
             pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
             padded = np.pad(image, pad, mode="edge")
-            image = sum(k * padded.take(range(i, i + image.shape[axis]), axis) for i, k in enumerate(kernel))  # type: ignore[assignment]
+            image = sum(
+                np.float32(k) * padded.take(range(i, i + image.shape[axis]), axis) for i, k in enumerate(kernel)
+            )  # type: ignore[assignment]
     dy, dx = film.motion_px
     if dy or dx:
         padded = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="edge")
@@ -73,5 +77,5 @@ def _blur(image: NDArray[np.float64], film: Film) -> NDArray[np.float64]:
         for t in np.linspace(-1, 1, steps):
             r, c = (int(np.clip(round(3 + t * 1.5 * d), 0, 6)) for d in (dy, dx))
             total += padded[r : r + image.shape[0], c : c + image.shape[1]]
-        image = total / steps
+        image = total / np.float32(steps)
     return image

@@ -36,6 +36,14 @@ class Mesh:
         return Mesh(self.triangles @ linear.T + matrix[:3, 3], normals / np.maximum(length, 1e-12))
 
 
+def cross(a: Array, b: Array) -> Array:
+    """Cross product along the last axis; several times faster than NumPy's for many short vectors."""
+    result = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+        result[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
+    return result
+
+
 def merge(meshes: Sequence[Mesh]) -> Mesh:
     """One mesh holding the triangles of all."""
     return Mesh(np.concatenate([m.triangles for m in meshes]), np.concatenate([m.normals for m in meshes]))
@@ -44,9 +52,8 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 def flat(triangles: Array) -> Mesh:
     """Mesh with face normals from (T, 3, 3) triangles."""
     triangles = np.asarray(triangles, dtype=np.float64)
-    cross = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    length = np.sqrt((cross * cross).sum(-1, keepdims=True))
-    face = cross / np.maximum(length, 1e-12)
+    face = cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    face /= np.maximum(np.sqrt((face * face).sum(-1, keepdims=True)), 1e-12)
     return Mesh(triangles, np.repeat(face[:, None], 3, axis=1))
 
 
@@ -130,7 +137,7 @@ def grid(points: Array, *, smooth: bool = True) -> Mesh:
         return flat(_grid_triangles(points))
     along_row = np.gradient(points, axis=1)
     along_column = np.gradient(points, axis=0)
-    normals = np.cross(along_row, along_column)
+    normals = cross(along_row, along_column)
     normals /= np.maximum(np.sqrt((normals * normals).sum(-1, keepdims=True)), 1e-12)
     return Mesh(_grid_triangles(points), _grid_triangles(normals))
 
@@ -180,9 +187,9 @@ def tubes(starts: Array, ends: Array, radius: float | Array, *, segments: int = 
     axis = ends - starts
     axis = axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-12)
     helper = np.where(np.abs(axis[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]])
-    side = np.cross(axis, helper)
+    side = cross(axis, helper)
     side /= np.linalg.norm(side, axis=-1, keepdims=True)
-    other = np.cross(axis, side)
+    other = cross(axis, side)
     angle = np.linspace(0, 2 * np.pi, segments + 1)
     ring = side[:, None] * np.cos(angle)[:, None] + other[:, None] * np.sin(angle)[:, None]  # (N, S, 3)
     thick = np.broadcast_to(np.asarray(radius, dtype=np.float64), (len(starts),))[:, None, None]

@@ -16,7 +16,7 @@ from datk.data.synthetic.textures import texture_bank
 from datk.errors import EnvironmentLacks
 
 SUPERSAMPLE = 2
-SHADOW_EDGE = 640
+SHADOW_EDGE = 512
 _MAX_MATERIALS = 1024
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datk.data.synthetic.materials import Colour, Material, Surface
+from datk.data.synthetic.mesh import cross
 from datk.data.synthetic.objects import Part
 
 NEAR_M = 0.05
@@ -154,9 +155,9 @@ class Geometry:
         if len(chosen) == 0:
             return None
         triangles = self.triangles[chosen].astype(np.float64)
-        cross = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-        best = int(np.argmax((cross * cross).sum(-1)))
-        normal = cross[best] / np.linalg.norm(cross[best])
+        facing = cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+        best = int(np.argmax((facing * facing).sum(-1)))
+        normal = facing[best] / np.linalg.norm(facing[best])
         return np.append(normal, normal @ triangles[best, 0])
 
 
@@ -205,8 +206,8 @@ class Scene:
 
         special = np.array([m.surface != Surface.OPAQUE for m in materials])[material_of]
         edges = triangles[:, 1:].astype(np.float64) - triangles[:, :1]
-        cross = np.cross(edges[:, 0], edges[:, 1])
-        keep = (cross * cross).sum(-1) > 1e-18
+        area = cross(edges[:, 0], edges[:, 1])
+        keep = (area * area).sum(-1) > 1e-18
         order = np.concatenate([np.flatnonzero(keep & ~special), np.flatnonzero(keep & special)])
         return Geometry(
             triangles=np.ascontiguousarray(triangles[order]),
@@ -220,8 +221,7 @@ class Scene:
 
 def _box_projection(triangles: Array, scale: Array) -> NDArray[np.float32]:
     """Texture coordinates by projecting each triangle along its dominant axis: (T, 3, 3), (T,) -> (T, 3, 2)."""
-    cross = np.abs(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]))
-    axis = cross.argmax(-1)
+    axis = np.abs(cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])).argmax(-1)
     first = np.where(axis == 0, 1, 0)
     second = np.where(axis == 2, 1, 2)
     rows = np.arange(len(triangles))
