@@ -64,13 +64,15 @@ _SHOWN = ("r median", "r worst", "r teacher", "bench %", "drop pp", "size", "p50
 
 
 def print_verdicts(table: VerdictTable) -> None:
-    """The summary table, short enough for 100 columns, and what is absent with its reason."""
+    """The summary table, who judged, and what is absent with its reason."""
     if not table.rows:
         return
     shown = [i for i, heading in enumerate(table.headings) if heading in _SHOWN]
-    columns = ["artifact", "judged by", "verdict", *[table.headings[i] for i in shown]]
-    rows = [[r.artifact, r.judged_by, r.verdict, *[_cell(r.cells[i]) for i in shown]] for r in table.rows]
-    print_table("verdicts", columns, rows, numeric=tuple(range(3, len(columns))))
+    columns = ["artifact", "verdict", *[table.headings[i] for i in shown]]
+    rows = [[r.artifact, r.verdict, *[_cell(r.cells[i]) for i in shown]] for r in table.rows]
+    print_table("verdicts", columns, rows, numeric=tuple(range(2, len(columns))))
+    for label, meaning in table.labels:
+        say(f"judged by {label} ({meaning}): {', '.join(r.artifact for r in table.rows if r.judged_by == label)}")
     used = {r.cells[i].note for r in table.rows for i in shown}
     for number, note in enumerate(table.notes, start=1):
         if number in used:

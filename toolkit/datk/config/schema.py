@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from datk.config.train_sections import PseudoLabelSection, StudentSection, TeacherSection
-from datk.depth.io_spec import PATCH, Size
+from datk.config.train_sections import Bucket, PseudoLabelSection, StudentSection, TeacherSection, size_from_value
+from datk.depth.io_spec import Size
 
 
 class Section(BaseModel):
@@ -16,31 +16,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def _size(value: Any) -> Any:
-    """126, "126", "126x154" and [126, 154] all mean a (height, width)."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return (value, value)
-    if isinstance(value, str):
-        parts = value.lower().split("x")
-        if len(parts) <= 2 and all(p.strip().isdigit() for p in parts):
-            return (int(parts[0]), int(parts[-1]))
-        raise ValueError(f"'{value}' is not a size; write 518 or HxW such as 392x518")
-    if isinstance(value, list):
-        return tuple(value)
-    return value
-
-
-def _patched(size: Size) -> Size:
-    for side in size:
-        if side <= 0 or side % PATCH:
-            low = max(PATCH, side // PATCH * PATCH)
-            raise ValueError(f"{side} is not a multiple of {PATCH}; nearest are {low} and {low + PATCH}")
-    return size
-
-
-ImageSize = Annotated[Size, BeforeValidator(_size)]
+ImageSize = Annotated[Size, BeforeValidator(size_from_value)]
 """(height, width) in pixels, any positive size."""
 
 
@@ -94,7 +70,7 @@ class TargetSection(Section):
     name: str
     precisions: tuple[str, ...] | None = None
     """None = the target's own defaults."""
-    input_size: ImageSize | None = None
+    input_size: Bucket | None = None
     """(height, width) of the bucket, multiples of 14; None = the size the student was trained at."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Checked against the target's own Options model."""
@@ -103,11 +79,6 @@ class TargetSection(Section):
     @classmethod
     def _tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("input_size")
-    @classmethod
-    def _multiple(cls, value: Size | None) -> Size | None:
-        return value and _patched(value)
 
 
 class ValidateSection(Section):
