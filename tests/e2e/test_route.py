@@ -1,4 +1,4 @@
-"""The whole route at the smallest sizes, by the commands a user types: run, rerun, predict, export, validate, report."""
+"""The whole route at the smallest sizes, by the commands a user types."""
 
 from __future__ import annotations
 

@@ -19,9 +19,7 @@ class Ended:
 
 
 @pytest.fixture
-def datk(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Ended]:
+def datk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ended]:
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> Ended:

@@ -78,9 +78,7 @@ def test_bucket_tensor_of_an_image_already_at_size_equals_the_float_path() -> No
     assert np.array_equal(ours, preprocess.float_input(photo, (56, 70)))
 
 
-@pytest.mark.parametrize(
-    ("text", "size"), [("518", (518, 518)), ("392x518", (392, 518)), ("14X28", (14, 28))]
-)
+@pytest.mark.parametrize(("text", "size"), [("518", (518, 518)), ("392x518", (392, 518)), ("14X28", (14, 28))])
 def test_sizes_are_height_by_width(text: str, size: tuple[int, int]) -> None:
     assert preprocess.parse_size(text) == size
 

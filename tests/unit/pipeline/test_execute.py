@@ -42,7 +42,9 @@ def route(first: str = "a", second: str = "b", third: str = "c") -> list[Stage]:
     return [
         Stage(name="10-one", verb="one", title="one", run=write(first), section={"text": first}),
         Stage(name="20-two", verb="two", title="two", run=write(second), section={"text": second}, needs=("10-one",)),
-        Stage(name="30-three", verb="three", title="three", run=write(third), section={"text": third}, needs=("20-two",)),
+        Stage(
+            name="30-three", verb="three", title="three", run=write(third), section={"text": third}, needs=("20-two",)
+        ),
     ]
 
 
@@ -65,9 +67,10 @@ def test_changed_section_reruns_that_stage_and_those_whose_inputs_changed(tmp_pa
 def test_a_rerun_stage_with_the_same_result_spares_those_after_it(tmp_path: Path) -> None:
     go(route(), tmp_path)
     stages = route()
-    stages[0] = Stage(name="10-one", verb="one", title="one", run=write("a"), section={"text": "other words, same bytes"})
+    stages[0] = Stage(
+        name="10-one", verb="one", title="one", run=write("a"), section={"text": "other words, same bytes"}
+    )
     assert go(stages, tmp_path) == ["10-one"]
-
 
 
 def test_a_file_changed_on_disk_is_noticed_and_rebuilt(tmp_path: Path) -> None:

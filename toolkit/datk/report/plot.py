@@ -75,7 +75,7 @@ def _scatter(
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.get_major_formatter().set_useOffset(False)
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(alpha=0.25)
