@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datk.artifact.files import atomic_path, sha256_file, write_json
 from datk.config.train_sections import PseudoLabelSection
@@ -33,6 +34,8 @@ from datk.train.start import fingerprint, weights_digest
 INDEX = "index.json"
 LEDGER = "labels.jsonl"
 READ_THREADS = 2
+NEAREST_M = 1e-2
+"""Depth in metres below which a metric teacher's output counts as this near, so that its inverse stays finite."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ def label_photos(
     """Label photos (files, in this order); a second call with the same arguments only fills what is missing.
 
     A label is (disparity - shift) / scale with scale = max - min, shift = min of the photograph's map, at the size
-    the teacher saw; scale and shift stand in the index. Raises DataError for no photographs, an unreadable one, or
-    a folder holding labels of another teacher, list or section; EnvironmentLacks for device or precision.
+    the teacher saw; scale and shift stand in the index; a metric teacher's depth is inverted first. Raises DataError
+    for no photographs, an unreadable one, or a folder holding labels of another teacher, list or section;
+    EnvironmentLacks for device or precision.
     """
     if not photos:
         raise DataError("no photographs to label", hint="name a folder with --images")
@@ -87,9 +91,9 @@ def label_photos(
         for jobs in _batches(_jobs(todo, section), section.batch_size):
             stacked = torch.from_numpy(np.concatenate([job.pixels for job in jobs])).to(chosen_device)  # (B, 3, h, w)
             with autocast(chosen_device, chosen_precision):
-                maps = teacher(stacked).float()  # (B, h, w)
+                maps = _disparity(teacher, stacked)  # (B, h, w)
                 if section.flip_average:
-                    maps = (maps + teacher(stacked.flip(3)).float().flip(2)) / 2
+                    maps = (maps + _disparity(teacher, stacked.flip(3)).flip(2)) / 2
             for job, disparity in zip(jobs, maps.cpu().numpy(), strict=True):
                 ledger.add(job.number, _write_label(job, disparity, out, section.format))
             if progress is not None:
@@ -99,6 +103,12 @@ def label_photos(
     write_json(out / INDEX, {"fingerprint": key, "section": section.model_dump(mode="json"), "labels": entries})
     constant = sum(entry["scale"] == 0 for entry in entries)
     return LabelSummary(out, len(entries), constant, reused, chosen_precision, str(chosen_device))
+
+
+def _disparity(teacher: DepthAnything, images: Tensor) -> Tensor:
+    """(B, 3, h, w) normalised -> (B, h, w) float32 inverse depth; a metric teacher's depth is inverted."""
+    output = cast(Tensor, teacher(images)).float()
+    return output if teacher.max_depth_m is None else 1 / output.clamp(min=NEAREST_M)
 
 
 def load_labels(folder: Path) -> list[LabelledPhoto]:

@@ -48,11 +48,15 @@ def net_from_checkpoint(path: Path, size: str, *, seed: int) -> tuple[DepthAnyth
 
 
 def copy_of(teacher: DepthAnything, size: str) -> DepthAnything:
-    """A net of its own with the teacher's weights. Raises UsageError when the teacher has another size."""
+    """A net of its own with the teacher's weights. Raises UsageError for another size or a metric teacher."""
     if teacher.preset.name != size:
         raise UsageError(
             f"init: teacher, but the teacher is {teacher.preset.name} and the student {size}",
             hint="use init: scratch, or the same size for both",
+        )
+    if teacher.max_depth_m is not None:
+        raise UsageError(
+            "init: teacher, but the teacher gives metric depth and the student disparity", hint="use init: scratch"
         )
     net = DepthAnything(size)
     net.load_state_dict(teacher.state_dict())

@@ -13,13 +13,14 @@ from safetensors import safe_open
 
 from datk.artifact.files import sha256_file
 from datk.config.train_sections import LossSection, PseudoLabelSection, ScheduleSection, StudentSection
+from datk.depth.io_spec import DepthKind
 from datk.depth.preprocess import float_input, read_image
 from datk.errors import CheckpointError, DataError, UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.models.weights import load_checkpoint
 from datk.train.pseudo_label import label_photos, load_labels
 from datk.train.sources import read_label
-from datk.train.start import fresh_net, weights_digest
+from datk.train.start import copy_of, fresh_net, weights_digest
 from datk.train.student import distill
 
 LABELS = PseudoLabelSection(input_size=(28, 42), batch_size=4)
@@ -97,9 +98,23 @@ def test_flip_average_labels_a_mirrored_photo_with_the_mirrored_map(
 def test_photos_keep_their_aspect_when_no_bucket_is_named(
     teacher: DepthAnything, photos: list[Path], tmp_path: Path
 ) -> None:
-    label_photos(teacher, photos, tmp_path, PseudoLabelSection(input_size=None, short_side=28, batch_size=4))
-    sizes = [tuple(e["size"]) for e in json.loads((tmp_path / "index.json").read_text())["labels"]]
-    assert sizes == [(28, 42), (28, 42)] * 3 or sizes == [(28, 42), (28, 28)] * 3 or len(set(sizes)) <= 2
+    tall = tmp_path / "tall.png"
+    cv2.imwrite(str(tall), np.zeros((90, 60, 3), np.uint8))
+    section = PseudoLabelSection(input_size=None, short_side=28, batch_size=4)
+    label_photos(teacher, [photos[0], tall, photos[1]], tmp_path / "labels", section)
+    sizes = [e["size"] for e in json.loads((tmp_path / "labels/index.json").read_text())["labels"]]
+    assert sizes == [[28, 42], [42, 28], [28, 42]], "short side 28, in the order of the list"
+
+
+def test_a_metric_teachers_depth_becomes_disparity(photos: list[Path], tmp_path: Path) -> None:
+    metric = DepthAnything("tiny", depth_kind=DepthKind.DEPTH_METRIC_M, max_depth_m=20.0).eval()
+    label_photos(metric, photos[:1], tmp_path, LABELS)
+    with torch.inference_mode():
+        depth_m = metric(torch.from_numpy(float_input(read_image(photos[0]), (28, 42))))[0].numpy()
+    label = read_label(tmp_path / "labels/000000.png")
+    assert label.flat[np.argmin(depth_m)] == 1.0 and label.flat[np.argmax(depth_m)] == 0.0
+    with pytest.raises(UsageError, match="metric depth"):
+        copy_of(metric, "tiny")
 
 
 def test_labels_of_another_teacher_are_refused(labels: Path, photos: list[Path]) -> None:
