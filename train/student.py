@@ -34,12 +34,13 @@ def distill(
     seed: int,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    licence: str = "Apache-2.0",
 ) -> TrainResult:
     """Train on pseudo_labels_dir (what label_photos wrote); write out/student.safetensors and out/loss.csv.
 
     teacher: gives features (feature_source: teacher_encoder) or starting weights (init: teacher); its labels are
-    read from the folder. It stays frozen and out of the student's file. Resumes like train_teacher. Raises
-    TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
+    read from the folder. It stays frozen and out of the student's file. licence: of the teacher's weights, which the
+    student inherits. Resumes like train_teacher. Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
     source = PseudoLabelSource(load_labels(pseudo_labels_dir))
     net, started_from = _starting_net(section, teacher, seed)
@@ -91,7 +92,12 @@ def distill(
         "bias_lift": lift,
     }
     weights = out / "student.safetensors"
-    metadata = {"role": "student", "training_data": "pseudo-labelled photographs", "licence": "Apache-2.0"}
+    metadata = {
+        "role": "student",
+        "training_data": "pseudo-labelled photographs",
+        "licence": licence,
+        "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
+    }
     save_checkpoint(net, weights, metadata=metadata)
     return TrainResult(weights, sha256_file(weights), result, facts)
 

@@ -76,5 +76,11 @@ def train_teacher(
     lift = lift_above_relu(net, [batches(i).image for i in range(LIFT_BATCHES)]) if raw_output else 0.0
     facts = {"images": len(source), "started_from": started_from, "bias_lift": lift}
     weights = out / "teacher.safetensors"
-    save_checkpoint(net, weights, metadata={"role": "teacher", "training_data": "synthetic", "licence": "Apache-2.0"})
+    metadata = {
+        "role": "teacher",
+        "training_data": "synthetic",
+        "licence": "Apache-2.0",
+        "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
+    }
+    save_checkpoint(net, weights, metadata=metadata)
     return TrainResult(weights, sha256_file(weights), result, facts)

@@ -82,7 +82,7 @@ def _open_checkpoint(path: Path, input_size: Size | None, kind: str | None, max_
     from datk.evaluate.torch_runner import OfficialRunner, TorchRunner
 
     checkpoint = weights.read(path, kind, max_depth_m)
-    trained = checkpoint.metadata.get("input_size")
+    trained = checkpoint.metadata.get(weights.TRAINED_SIZE)
     size = input_size or (parse_size(trained) if trained else None)
     if size is None:
         return OfficialRunner(checkpoint.net, name=path.name)

@@ -15,6 +15,7 @@ from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
 from datk.pipeline.stage import Stage
 from datk.pipeline.steps import export, labels, quantize, student, synthetic, teacher, validate
+from datk.pipeline.steps.weights import trained_size
 from datk.targets.base import Target
 
 TORCH = ("torch", "numpy", "opencv-python-headless")
@@ -210,8 +211,11 @@ def _validate_student(recipe: Recipe, *, names: list[str]) -> Stage:
 
 
 def default_input_size(recipe: Recipe) -> Size:
-    """The size the student was trained at; 518x518 for a checkpoint."""
-    return recipe.student.input_size if recipe.student is not None else (518, 518)
+    """The size the student was trained at, where the recipe or the checkpoint tells; else the official 518x518."""
+    if recipe.checkpoints.student is not None:
+        return trained_size(Path(recipe.checkpoints.student)) or (518, 518)
+    assert recipe.student is not None
+    return recipe.student.input_size
 
 
 def target_options(target: Target, values: dict[str, Any]) -> Any:

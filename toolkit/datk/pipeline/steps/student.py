@@ -26,6 +26,7 @@ def distil(section: StudentSection, stage: StageRun) -> Outcome:
         stage.out,
         seed=stage.seed,
         progress=stage.reporter.progress,
+        licence=teacher.licence,
     )
     stage.reporter.note(
         f"feature source: {result.facts['feature_source']}; started from {result.facts['started_from']}"

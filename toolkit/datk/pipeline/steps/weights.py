@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datk.artifact.manifest import Weights
-from datk.depth.io_spec import DepthKind
+from datk.depth.io_spec import DepthKind, Size
 
 if TYPE_CHECKING:
     from datk.models.weights import Checkpoint
 
+TRAINED_SIZE = "input_size"
+"""safetensors metadata key of datk's own files: HxW the net was trained at."""
 KINDS = {"relative": DepthKind.DISPARITY_AFFINE_INVARIANT, "metric": DepthKind.DEPTH_METRIC_M}
 
 
@@ -25,13 +27,31 @@ def keep(checkpoint: Checkpoint, path: Path) -> Weights:
     """Write the weights as datk safetensors into a stage folder; returns the record for its manifest."""
     from datk.models.weights import save_checkpoint
 
+    trained = {k: v for k, v in checkpoint.metadata.items() if k == TRAINED_SIZE}
     save_checkpoint(
         checkpoint.net,
         path,
-        metadata={
+        metadata=trained
+        | {
             "source_sha256": checkpoint.sha256,
             "source_format": checkpoint.source_format,
             "licence": checkpoint.licence,
         },
     )
     return Weights(name=checkpoint.preset.name, sha256=checkpoint.sha256, licence=checkpoint.licence)
+
+
+def trained_size(path: Path) -> Size | None:
+    """(height, width) a datk checkpoint was trained at, from its header alone; None where the file does not tell."""
+    from safetensors import SafetensorError, safe_open
+
+    from datk.depth.preprocess import parse_size
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(TRAINED_SIZE)
+    except (SafetensorError, OSError):
+        return None  # loading it says what is wrong
+    return parse_size(text) if text else None
