@@ -31,6 +31,9 @@ def cases():
             yield pytest.param(name, precision, id=f"{name}-{precision}", marks=marks)
 
 
+pytestmark = pytest.mark.timeout(900)
+"""A compiler on a busy two-core machine takes several times its usual half minute."""
+
 each_case = pytest.mark.parametrize(("name", "precision"), list(cases()))
 each_target = pytest.mark.parametrize("name", TARGETS)
 built_twice = pytest.mark.parametrize(
