@@ -40,7 +40,8 @@ def distill(
 
     teacher: gives features (feature_source: teacher_encoder) or starting weights (init: teacher); its labels are
     read from the folder. It stays frozen and out of the student's file. licence: of the teacher's weights, which the
-    student inherits. Resumes like train_teacher. Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
+    student inherits. Resumes like train_teacher.
+    Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
     source = PseudoLabelSource(load_labels(pseudo_labels_dir))
     net, started_from = _starting_net(section, teacher, seed)
