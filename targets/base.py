@@ -85,6 +85,8 @@ class Target:
     """(BuildRequest) -> BuildResult"""
     runner: str | None = ".runner:open_artifact"
     """(artifact: Path, contract: Contract) -> Runner; None when it cannot run on a host at all."""
+    latency_runner: str | None = None
+    """As `runner`, for timing, where judging runs differently (Q/DQ in float); None = the same."""
     scheme: str | None = ".scheme:scheme"
     """() -> QuantScheme for int8; None when the target has no quantised precision."""
     options: str | None = None
@@ -121,3 +123,9 @@ class Target:
         if self.runner is None:
             raise EnvironmentLacks(f"target '{self.name}' cannot run on a host", hint="run it through the farm")
         return self.load(self.runner)(artifact, contract)  # type: ignore[no-any-return]
+
+    def open_for_latency(self, artifact: Path, contract: Contract) -> Runner:
+        """A runner as an app would set it up. Raises as open does."""
+        if self.latency_runner is None:
+            return self.open(artifact, contract)
+        return self.load(self.latency_runner)(artifact, contract)  # type: ignore[no-any-return]

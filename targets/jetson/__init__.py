@@ -13,5 +13,6 @@ TARGET = Target(
     default_precisions=("fp16", "int8"),
     modules=("onnx", "onnxscript", "onnxruntime"),
     extra="jetson",
+    latency_runner=".runner:open_for_latency",
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from datk.targets.onnx.runner import OnnxRunner, open_artifact
+from datk.targets.onnx.runner import OnnxRunner, open_artifact, open_for_latency
 
-__all__ = ["OnnxRunner", "open_artifact"]
+__all__ = ["OnnxRunner", "open_artifact", "open_for_latency"]

@@ -13,5 +13,6 @@ TARGET = Target(
     default_precisions=("fp32", "int8"),
     modules=("onnx", "onnxscript", "onnxruntime"),
     extra="onnx",
+    latency_runner=".runner:open_for_latency",
     tools=("torch", "onnx", "onnxscript", "nncf"),
 )

@@ -26,6 +26,11 @@ def open_artifact(
     return OnnxRunner(artifact, contract, fuse_qdq=purpose == "latency", threads=min(threads, MAX_THREADS))
 
 
+def open_for_latency(artifact: Path, contract: Contract) -> OnnxRunner:
+    """The runner as an app sets it up: default optimisation, integer kernels included."""
+    return open_artifact(artifact, contract, purpose="latency")
+
+
 class OnnxRunner:
     """A Runner over onnxruntime's CPUExecutionProvider."""
 

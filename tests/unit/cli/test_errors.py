@@ -50,7 +50,17 @@ def test_files_that_are_no_checkpoint_are_refused_and_leave_no_artifact(
     (tmp_path / "depth_anything_v2_vits.pth").write_bytes(content)
     ended = datk("export", "--target", "onnx", "--checkpoint", "depth_anything_v2_vits.pth")
     refused(ended, 2, "depth_anything_v2_vits.pth")
-    assert not list(tmp_path.rglob("*.onnx")) and not list(tmp_path.rglob("manifest.json"))
+    assert [p.name for p in tmp_path.iterdir()] == ["depth_anything_v2_vits.pth"]
+
+
+def test_weights_that_do_not_say_what_they_are_are_never_guessed(datk: Any, tmp_path: Path) -> None:
+    import torch
+
+    from datk.models.depth_anything import DepthAnything
+
+    torch.save(DepthAnything("tiny").state_dict(), tmp_path / "renamed.pth")
+    refused(datk("export", "--target", "onnx", "--checkpoint", "renamed.pth"), 2, "--kind relative", "--max-depth")
+    assert [p.name for p in tmp_path.iterdir()] == ["renamed.pth"]
 
 
 def test_missing_checkpoint_is_refused_before_anything_is_written(datk: Any, tmp_path: Path) -> None:

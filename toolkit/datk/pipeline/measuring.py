@@ -42,6 +42,14 @@ class Setting:
     allow_few: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Latency: the artifact as an app would run it, and the float net in torch without any memory."""
+
+    candidate: Runner
+    reference: Runner
+
+
 @dataclass(kw_only=True)
 class Measured:
     """Figures for the manifest, details for details.json, verdict."""
@@ -62,7 +70,7 @@ def measure(
     setting: Setting,
     *,
     reference: Runner | None,
-    clock: Runner | None,
+    clock: Clock | None,
     teacher: Runner | None,
     precision: str,
     checks: Mapping[str, Mapping[str, Any]],
@@ -72,7 +80,7 @@ def measure(
 ) -> Measured:
     """Measure `runner`; judge it when there is a float reference at the same bucket.
 
-    clock: the float net without memory, which latency is compared with (needed when reference is given).
+    clock: what latency is measured on (needed when reference is given).
     no_reference / no_teacher: the reason recorded where one is absent; empty = nothing is missing.
     """
     out = Measured()
@@ -92,7 +100,7 @@ def measure(
             interval95=(drop.drop_low, drop.drop_high),
         )
         assert clock is not None
-        _latency(runner, clock, setting, out)
+        _latency(clock, setting, out)
         assert parity is not None
         gates = default_gates(precision).model_copy(update={"max_drop_points": setting.max_drop_pp})
         verdict = judge(gates, parity, drop, checks=checks, allow_few=setting.allow_few)
@@ -167,11 +175,13 @@ def _scenes(result: BenchResult) -> dict[str, Any]:
     }
 
 
-def _latency(runner: Runner, clock: Runner, setting: Setting, out: Measured) -> None:
+def _latency(clock: Clock, setting: Setting, out: Measured) -> None:
     """Interleaved with the float net in torch, on this machine: a ratio, not a device's figure."""
-    image = bucket_image(read_image(setting.photos[0]), runner.input_size)
+    image = bucket_image(read_image(setting.photos[0]), clock.candidate.input_size)
     ours, base = measure_interleaved(
-        [lambda: runner.predict(image), lambda: clock.predict(image)], warmup=WARMUP, runs=setting.latency_runs
+        [lambda: clock.candidate.predict(image), lambda: clock.reference.predict(image)],
+        warmup=WARMUP,
+        runs=setting.latency_runs,
     )
     for name, latency in (("latency", ours), ("torch", base)):
         out.details[f"{name}_ms"] = latency.to_dict()

@@ -19,7 +19,12 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin")
 
 
 def open_model(
-    path: Path, input_size: Size | None = None, *, kind: str | None = None, max_depth_m: float | None = None
+    path: Path,
+    input_size: Size | None = None,
+    *,
+    kind: str | None = None,
+    max_depth_m: float | None = None,
+    for_latency: bool = False,
 ) -> Runner:
     """A Runner for an artifact, an export folder or a checkpoint.
 
@@ -38,7 +43,7 @@ def open_model(
             f"{artifact.name} takes {contract.input_size[0]}x{contract.input_size[1]} only", hint="drop --input-size"
         )
     target.require()
-    return target.open(artifact, contract)
+    return target.open_for_latency(artifact, contract) if for_latency else target.open(artifact, contract)
 
 
 def find_artifact(path: Path) -> tuple[Path, Target | None]:

@@ -12,6 +12,7 @@ from datk.config.schema import Recipe
 from datk.pipeline.execute import Planned, Selection, execute, plan_stages
 from datk.pipeline.route import stages_of
 from datk.pipeline.stage import Reporter
+from datk.pipeline.steps import weights
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def run(
     from datk.report.build import build_report
 
     stages = stages_of(recipe)
+    if selection.first is None:
+        _read_checkpoints(recipe)
     manifests = execute(
         stages, run_dir, selection, seed=recipe.seed, recipe_text=recipe_text(keep or recipe), reporter=reporter
     )
@@ -63,3 +66,12 @@ def run(
     paths = build_report(run_dir)
     reporter.stage("report", "write the report", "done")
     return RunResult(run_dir, manifests, {"html": paths.html, "markdown": paths.markdown, "json": paths.json})
+
+
+def _read_checkpoints(recipe: Recipe) -> None:
+    """Refuse wrong, truncated, ambiguous or malicious weights before a run folder exists. Raises CheckpointError."""
+    given = recipe.checkpoints
+    if given.student is not None:
+        weights.read(Path(given.student), given.kind, given.max_depth_m)
+    if given.teacher is not None:
+        weights.read(Path(given.teacher))

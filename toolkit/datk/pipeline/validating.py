@@ -12,7 +12,7 @@ from datk.artifact.manifest import FILE_NAME, Metric, Verdict, read_manifest
 from datk.depth.io_spec import Size
 from datk.depth.runner import Runner
 from datk.errors import CheckpointError
-from datk.pipeline.measuring import Setting, measure, open_bench
+from datk.pipeline.measuring import Clock, Setting, measure, open_bench
 from datk.pipeline.models import find_artifact, open_model
 from datk.pipeline.reference import float_net, reference
 from datk.pipeline.runs import STUDENT, artifacts_of, newest_run, run_of
@@ -83,9 +83,13 @@ def validate(request: ValidateRequest, models: Sequence[Path], *, reporter: Repo
         )
         reporter.stage(name, f"measure {name}", "running")
         runner = open_model(model, request.input_size)
+        timed = open_model(model, request.input_size, for_latency=True)
         try:
-            judged.append(_judge(name, artifact, runner, setting, request, reporter, is_checkpoint=target is None))
+            judged.append(
+                _judge(name, artifact, runner, timed, setting, request, reporter, is_checkpoint=target is None)
+            )
         finally:
+            timed.close()
             runner.close()
         reporter.stage(name, f"measure {name}", "done")
     _keep(judged, request)
@@ -96,6 +100,7 @@ def _judge(
     name: str,
     artifact: Path,
     runner: Runner,
+    timed: Runner,
     setting: Setting,
     request: ValidateRequest,
     reporter: Reporter,
@@ -116,7 +121,7 @@ def _judge(
         runner,
         setting,
         reference=reference(*base, size, "float student") if base else None,
-        clock=float_net(*base, size, "float student") if base else None,
+        clock=Clock(candidate=timed, reference=float_net(*base, size, "float student")) if base else None,
         teacher=reference(*teacher, size, "teacher") if teacher else None,
         precision=precision,
         checks=checks,

@@ -11,7 +11,7 @@ from datk.depth.io_spec import Size
 from datk.depth.runner import Runner
 from datk.evaluate.cached_runner import CachedRunner
 from datk.evaluate.torch_runner import TorchRunner
-from datk.pipeline.measuring import Measured, Setting, input_path_distance, measure, open_bench, save_samples
+from datk.pipeline.measuring import Clock, Measured, Setting, input_path_distance, measure, open_bench, save_samples
 from datk.pipeline.reference import float_net, reference
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps.photos import PhotoSet, photo_set
@@ -30,14 +30,16 @@ def artifact(
     built = stage.manifest(export)
     assert built.contract is not None
     held_out, setting = _setting(section, photos, stage)
-    runner = target.open(stage.folder(export) / built.facts["artifact"], built.contract)
+    path = stage.folder(export) / built.facts["artifact"]
+    runner = target.open(path, built.contract)
+    timed = target.open_for_latency(path, built.contract)
     try:
         student_net, teacher = _references(stage, runner.input_size)
         measured = measure(
             runner,
             setting,
             reference=student_net,
-            clock=_plain(stage, runner.input_size),
+            clock=Clock(candidate=timed, reference=_plain(stage, runner.input_size)),
             teacher=teacher,
             precision=precision,
             checks=built.checks,
@@ -48,6 +50,7 @@ def artifact(
         facts = {"target": target.name, "precision": precision, "label": runner.label}
         return _outcome(stage, measured, runner, held_out, setting, student_net, teacher, facts, built)
     finally:
+        timed.close()
         runner.close()
 
 
