@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,8 @@ def half_precision_weights(content: bytes, *, log: Path) -> bytes:
             ),
             algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
         )
-        return bytes(editor.quantize().quantized_model)
+        with log.open("a", encoding="utf-8") as story, redirect_stderr(story):  # its own progress bars
+            return bytes(editor.quantize().quantized_model)
 
 
 def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
