@@ -178,3 +178,20 @@ def test_changed_seed_reruns(tmp_path: Path) -> None:
     stages = [Stage(name="10-one", verb="one", title="one", run=write("a"), section={})]
     go(stages, tmp_path)
     assert go(stages, tmp_path, seed=1) == ["10-one"]
+
+
+def test_a_log_that_differs_spares_the_stages_after_it(tmp_path: Path) -> None:
+    def logs(text: str):
+        def run(stage: StageRun) -> Outcome:
+            (stage.out / "weights.txt").write_text("same")
+            (stage.out / "loss.csv").write_text(text)
+            return Outcome()
+
+        return run
+
+    def two(text: str) -> list[Stage]:
+        after = Stage(name="20-two", verb="two", title="two", run=write("b"), section={}, needs=("10-one",))
+        return [Stage(name="10-one", verb="one", title="one", run=logs(text), section={"n": text}), after]
+
+    go(two("1.0 s"), tmp_path)
+    assert go(two("1.1 s"), tmp_path) == ["10-one"]

@@ -14,6 +14,8 @@ from datk.errors import DataError
 
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
+LOG_SUFFIXES = (".csv", ".log")
+"""Outputs that tell how long things took: listed and hashed, but nothing later depends on them."""
 
 
 class _Record(BaseModel):
@@ -103,7 +105,8 @@ class Manifest(_Record):
     @property
     def digest(self) -> str:
         """What later stages depend on: the content of the outputs, not when or where they were made."""
-        return sha256_json([[o.path, o.sha256] for o in sorted(self.outputs, key=lambda o: o.path)] or [self.key])
+        kept = sorted((o for o in self.outputs if not o.path.endswith(LOG_SUFFIXES)), key=lambda o: o.path)
+        return sha256_json([[o.path, o.sha256] for o in kept] or [self.key])
 
 
 def output_ref(path: Path, *, relative_to: Path) -> OutputRef:

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 
 def training_outcome(result: TrainResult, *, name: str, datasets: list[Dataset], licence: str) -> Outcome:
-    """Weights, loss, steps and time of a training stage."""
+    """Weights, loss, steps and time of a training stage. The state it resumed from is done with and removed."""
+    from datk.train.checkpoint import FILE_NAME
+
     fit = result.fit
+    (result.weights.parent / FILE_NAME).unlink(missing_ok=True)
     return Outcome(
         weights=[Weights(name=name, sha256=result.weights_sha256, licence=licence)],
         datasets=datasets,
