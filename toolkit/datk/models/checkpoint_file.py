@@ -42,6 +42,10 @@ _BROKEN = (
 """What torch's restricted unpickler raises on files that are not what they claim to be."""
 
 
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors format."""
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     """The tensors of a file under the names it uses, after unwrapping."""
@@ -66,7 +70,7 @@ def read_weights(path: Path) -> WeightsFile:
     with path.open("rb") as handle:
         head = handle.read(512)
     _reject_impostors(path, head)
-    if head[8:9] == b"{" and not head.startswith((b"PK", b"\x80")):
+    if _is_safetensors(head):
         tensors, metadata = _read_safetensors(path)
         wrapper = None
     else:
@@ -103,6 +107,14 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """By its form: 8 bytes of header length, at most 100 MB as the format says, then JSON.
+
+    The length alone may begin like a zip ("PK") or a pickle (0x80); of those the eight bytes make a far larger number.
+    """
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER
 
 
 def _reject_impostors(path: Path, head: bytes) -> None:
