@@ -85,9 +85,23 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        bytes=format_bytes, duration=format_duration, metric=format_metric, words=_words, cell=_markdown_cell
+        bytes=format_bytes,
+        duration=format_duration,
+        metric=format_metric,
+        words=_words,
+        when=_when,
+        cell=_markdown_cell,
     )
     return environment
+
+
+def _when(timestamp: str) -> str:
+    """2026-11-22 17:08 UTC from an ISO timestamp; what is none is shown as it stands."""
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return timestamp
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment.tzinfo else timestamp
 
 
 def _words(value: Any) -> str:

@@ -20,7 +20,8 @@ _BUDGET_BYTES = 3_600_000
 """JPEG bytes of all pictures together; base64 adds a third, so the page stays well below 6 MB."""
 _SIDES = (288, 224, 176, 128, 96, 64)
 _QUALITY = 84
-_SCALES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_SCALES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""A tenth of the map's range is broken at a glance: beyond it the scale would only hide the others' errors."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Compared:
     caption: str
     verdict: str
     depth: Picture
-    error: Picture
-    mean_error: float
+    error: Picture | None
+    """None when there is no float map to compare with."""
+    mean_error: float | None
     """Mean absolute error after scale-shift, as a fraction of the float map's range."""
 
 
@@ -67,7 +69,8 @@ class Grid:
 class _Sample:
     photo: NDArray[np.uint8]
     prediction: NDArray[np.float32]
-    reference: NDArray[np.float32]
+    reference: NDArray[np.float32] | None
+    """The float student's map; None where the prediction itself is the student's, or none was made."""
     teacher: NDArray[np.float32] | None
 
 
@@ -79,9 +82,10 @@ def _load(path: Path) -> dict[str, _Sample]:
             photo = data[f"photo_{index}"]
             if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
                 raise ValueError(f"photo_{index} is {photo.dtype} {photo.shape}, expected uint8 (H, W, 3)")
-            prediction, reference = data[f"prediction_{index}"], data[f"reference_{index}"]
-            if prediction.ndim != 2 or prediction.shape != reference.shape:
-                raise ValueError(f"prediction_{index} is {prediction.shape}, reference_{index} {reference.shape}")
+            prediction, reference = data[f"prediction_{index}"], data.get(f"reference_{index}")
+            if prediction.ndim != 2 or (reference is not None and prediction.shape != reference.shape):
+                other = "" if reference is None else f", reference_{index} {reference.shape}"
+                raise ValueError(f"prediction_{index} is {prediction.shape}{other}")
             teacher = data.get(f"teacher_{index}")
             samples[str(name)] = _Sample(photo, prediction, reference, teacher)
     return samples
@@ -126,9 +130,9 @@ def _picture(image: NDArray[np.uint8], caption: str, side: int) -> Picture:
 
 
 def common_scale(errors: list[NDArray[np.float64]]) -> float:
-    """The smallest round full scale that holds 99 % of the pixels of every error map; 1.0 when none does."""
+    """The smallest round full scale that holds 99 % of the pixels of every error map, at most a tenth."""
     highest = max((float(np.quantile(e[np.isfinite(e)], 0.99)) for e in errors if np.isfinite(e).any()), default=0.0)
-    return next((scale for scale in _SCALES if highest <= scale), 1.0)
+    return next((scale for scale in _SCALES if highest <= scale), _SCALES[-1])
 
 
 def _row(
@@ -145,20 +149,26 @@ def _row(
     teacher = next((sample.teacher for sample in samples.values() if sample.teacher is not None), None)
     if teacher is not None:
         shown.append(_picture(colourise(teacher, kind), "teacher", side))
-    shown.append(_picture(colourise(first.reference, kind), "student, float", side))
+    student = next((s.reference for s in samples.values() if s.reference is not None), None)
+    if student is None and "student" in samples:
+        student = samples["student"].prediction
+    if student is not None:
+        shown.append(_picture(colourise(student, kind), "student, float", side))
     compared = []
     for key, sample in samples.items():
         if key == "student":
             continue
-        artifact, error = known[key], errors[key, name]
+        artifact, error = known[key], errors.get((key, name))
         caption = f"{artifact.target} {artifact.precision}"
         compared.append(
             Compared(
                 caption=caption,
                 verdict=artifact.verdict,
                 depth=_picture(colourise(sample.prediction, kind), caption, side),
-                error=_picture(colourise_error(error, full_scale=full_scale), f"error of {caption}", side),
-                mean_error=float(np.nanmean(error)) if np.isfinite(error).any() else float("nan"),
+                error=None
+                if error is None
+                else _picture(colourise_error(error, full_scale=full_scale), f"error of {caption}", side),
+                mean_error=float(np.nanmean(error)) if error is not None and np.isfinite(error).any() else None,
             )
         )
     return PhotoRow(name, tuple(shown), tuple(compared))
@@ -166,7 +176,7 @@ def _row(
 
 def _bytes(rows: tuple[PhotoRow, ...]) -> int:
     pictures = [p for row in rows for p in (*row.shown, *(q for c in row.artifacts for q in (c.depth, c.error)))]
-    return sum(len(picture.uri) for picture in pictures) * 3 // 4
+    return sum(len(picture.uri) for picture in pictures if picture) * 3 // 4
 
 
 def picture_grid(run_dir: Path, summary: RunSummary, *, max_photos: int = 6) -> Grid:
@@ -194,7 +204,7 @@ def picture_grid(run_dir: Path, summary: RunSummary, *, max_photos: int = 6) -> 
         (key, name): relative_error(sample.prediction, sample.reference)
         for name, samples in by_photo.items()
         for key, sample in samples.items()
-        if key != "student"
+        if key != "student" and sample.reference is not None
     }
     full_scale = common_scale(list(errors.values()))
     rows: tuple[PhotoRow, ...] = ()

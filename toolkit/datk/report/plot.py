@@ -35,16 +35,16 @@ def _plain(text: str) -> str:
 
 
 def _scatter(
-    artifacts: list[Artifact], student: Artifact | None, *, x: str, x_label: str, divide: float, y: str, y_label: str
+    artifacts: list[Artifact], summary: RunSummary, *, x: str, x_label: str, divide: float, y: str, y_label: str
 ) -> str:
-    """Draw one plot, x logarithmic; returns it as an SVG data URI."""
+    """Draw one plot, x logarithmic; colours and markers are the same in every plot. Returns an SVG data URI."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    targets = list(dict.fromkeys(a.target for a in artifacts))
-    precisions = list(dict.fromkeys(a.precision for a in artifacts))
+    targets = list(dict.fromkeys(a.target for a in summary.artifacts))
+    precisions = list(dict.fromkeys(a.precision for a in summary.artifacts))
     with rc_context({"font.family": "DejaVu Sans", "font.size": 10, "svg.hashsalt": "datk", "svg.fonttype": "path"}):
         figure = Figure(figsize=(5.6, 3.7), layout="constrained")
         axes = figure.add_subplot()
@@ -69,7 +69,7 @@ def _scatter(
                 label=_plain(f"{artifact.target} {artifact.precision}")
                 + (" (rejected)" if artifact.verdict == "rejected" else ""),
             )
-        reference = _value(student.metrics.get(y)) if student else None
+        reference = _value(summary.student.metrics.get(y)) if summary.student else None
         if reference is not None:
             axes.axhline(reference, color="#555", linestyle="--", linewidth=1, label="float student")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -92,7 +92,8 @@ def _scatter(
 
 def accuracy_plots(summary: RunSummary) -> list[Plot]:
     """Mini-bench accuracy (or median correlation with the float net, when the bench was not run) against size
-    and against latency. A plot nobody has figures for is left out; who lacks a figure is named."""
+    and against latency. A plot nobody has figures for is left out; who lacks a figure is named, and so is who was
+    judged by a reference evaluator, whose time says nothing about anything it stands for."""
 
     def with_figures(*names: str) -> list[Artifact]:
         return [a for a in summary.artifacts if all(_value(a.metrics.get(name)) is not None for name in names)]
@@ -106,8 +107,10 @@ def accuracy_plots(summary: RunSummary) -> list[Plot]:
         ("latency_p50_ms", "median latency of the judging runner, ms", 1.0, f"{what} against latency"),
     ):
         chosen = [a for a in with_figures(x, y) if (_value(a.metrics[x]) or 0.0) > 0]
+        if x == "latency_p50_ms":
+            chosen = [a for a in chosen if not (a.judged_by or "").endswith("-reference")]
         if chosen:
             left_out = tuple(f"{a.target} {a.precision}" for a in summary.artifacts if a not in chosen)
-            uri = _scatter(chosen, summary.student, x=x, x_label=x_label, divide=divide, y=y, y_label=y_label)
+            uri = _scatter(chosen, summary, x=x, x_label=x_label, divide=divide, y=y, y_label=y_label)
             plots.append(Plot(title.capitalize(), uri, f"Scatter plot of {title}", left_out))
     return plots

@@ -64,7 +64,8 @@ class Scene(_Summary):
     """One scene of a pairwise bench."""
 
     name: str
-    accuracy_percent: float
+    accuracy_percent: float | None
+    """None when no pair of the scene could be scored."""
     n: int
     interval95: tuple[float, float] | None = None
 

@@ -68,6 +68,12 @@ COLUMNS = (
         _never_rounded_up,
     ),
     Column(
+        "ordinal_vs_float",
+        "ordinal",
+        "share of point pairs in the same order as in the float student",
+        _never_rounded_up,
+    ),
+    Column(
         "correlation_vs_teacher_median", "r teacher", "correlation with the teacher, median image", _never_rounded_up
     ),
     Column(
@@ -95,6 +101,10 @@ COLUMNS = (
 LABELS = {
     "torch-cpu": "PyTorch on this machine's CPU",
     "onnxruntime-cpu": "ONNX Runtime on this machine's CPU, running the very file",
+    "onnxruntime-cpu-qdq-in-float": (
+        "ONNX Runtime on this machine's CPU, running the very file with its integer kernels off: rounding as stored, "
+        "arithmetic in float"
+    ),
     "litert-cpu": "the LiteRT runtime on this machine's CPU, running the very file; not a phone",
     "coreml": "Core ML on this Mac",
     "coreml-reference": "datk's evaluator of the saved package; not Core ML, not a device",
@@ -193,7 +203,7 @@ def format_metric(metric: Metric) -> str:
     """A stage's figure with unit, interval and sample count, or why there is none."""
     if metric.value is None:
         return f"{NOT_MEASURED}: {metric.not_measured}"
-    unit = metric.unit
+    unit = "" if metric.unit == "1" else metric.unit
     if unit in ("bytes", "B"):
         text = format_bytes(metric.value)
     elif unit == "s":
