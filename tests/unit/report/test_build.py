@@ -95,7 +95,9 @@ def test_names_are_text_never_markup(make_run: MakeRun, tmp_path: Path, photo_of
 
 
 def test_every_photo_shows_teacher_student_and_every_artifact_with_its_error(run_dir: Path) -> None:
-    alts = [str(picture["alt"]) for picture in page_of(run_dir).pictures()]
+    page = page_of(run_dir)
+    assert "not shown" not in page.text  # the float student's own samples hold no reference: nothing is amiss
+    alts = [str(picture["alt"]) for picture in page.pictures()]
     for name in ("photo0.jpg", "photo1.jpg"):
         for who in ("photo", "teacher", "student, float"):
             assert f"{who} of {name}" in alts
@@ -202,7 +204,7 @@ def test_a_scene_nobody_could_score_hides_no_other(run_dir: Path) -> None:
     details["bench"]["scenes"]["Aloe"] |= {"accuracy_percent": None, "n": 0}
     path.write_text(json.dumps(details), encoding="utf-8")
     text = page_of(run_dir).text
-    assert "no pair scored" in text and "Motorcycle" in text
+    assert "no pair scored" in text and "per-scene figures not shown" not in text
 
 
 def test_a_folder_that_is_no_run_is_a_users_mistake(tmp_path: Path) -> None:
