@@ -16,9 +16,9 @@ import yaml
 
 from datk.artifact.files import sha256_file
 from datk.artifact.manifest import read_manifest
+from datk.config.load import find_recipe
 
-RECIPE = {
-    "extends": "smoke",
+RECIPE = yaml.safe_load(find_recipe("smoke").read_text(encoding="utf-8")) | {
     "name": "e2e",
     "targets": [
         {"name": "onnx", "precisions": ["fp32", "int8"]},
