@@ -53,7 +53,7 @@ class TerminalReporter:
 
 @contextmanager
 def reporter() -> Iterator[TerminalReporter]:
-    """A TerminalReporter whose bar lives as long as the block."""
+    """A TerminalReporter whose bar lives as long as the block; Ctrl-C says how to go on."""
     columns = (
         TextColumn("[progress.description]{task.description}"),
         BarColumn(bar_width=28),
@@ -62,8 +62,12 @@ def reporter() -> Iterator[TerminalReporter]:
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=STORY, transient=True, refresh_per_second=4) as bar:
-        yield TerminalReporter(bar)
+    try:
+        with Progress(*columns, console=STORY, transient=True, refresh_per_second=4) as bar:
+            yield TerminalReporter(bar)
+    except KeyboardInterrupt:
+        say("interrupted: run the same command again, it continues where it stopped")
+        raise
 
 
 def say(text: str) -> None:

@@ -43,9 +43,6 @@ def main() -> None:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("\ninterrupted: run the same command again, it continues where it stopped", file=sys.stderr)
-        sys.exit(130)
     except Exception:  # noqa: BLE001 - the last line of defence: our bug, shown whole
         traceback.print_exc()
         print("This is a bug in datk; please report it with the lines above.", file=sys.stderr)
