@@ -69,7 +69,7 @@ def build(request: BuildRequest) -> BuildResult:
             "peak_memory_mib": _peak_memory_mib(),
         },
     }
-    return BuildResult(artifact=artifact, contract=contract, checks=checks)
+    return BuildResult(artifact=artifact, contract=contract, extra_files=(request.out / LOG,), checks=checks)
 
 
 def convert(module: torch.nn.Module, input_size: tuple[int, int], *, log: Path, quantised: bool) -> bytes:
