@@ -346,7 +346,7 @@ def test_native_talk_goes_to_the_log_and_python_keeps_its_terminal(tmp_path: Pat
 
 def test_build_left_the_converters_talk_in_a_log_only(built: Built) -> None:
     assert (built.fp32.artifact.parent / tflite_build.LOG).stat().st_size > 0
-    assert built.fp32.extra_files == ()
+    assert [f.name for f in built.fp32.extra_files] == ["conversion.log"]
 
 
 def test_device_script_agrees_with_the_runner(built: Built, tmp_path: Path) -> None:
