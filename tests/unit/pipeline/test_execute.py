@@ -195,3 +195,27 @@ def test_a_log_that_differs_spares_the_stages_after_it(tmp_path: Path) -> None:
 
     go(two("1.0 s"), tmp_path)
     assert go(two("1.1 s"), tmp_path) == ["10-one"]
+
+
+def test_a_stage_another_run_has_built_is_copied_not_run(tmp_path: Path) -> None:
+    go(route(), tmp_path / "runs" / "first")
+    assert go(route(third="other"), tmp_path / "runs" / "second") == ["30-three"]
+    assert (tmp_path / "runs" / "second" / "10-one" / "out.txt").read_text() == "a"
+    assert read_manifest(tmp_path / "runs" / "second" / "20-two").key
+
+
+def test_a_damaged_stage_of_another_run_is_not_copied(tmp_path: Path) -> None:
+    go(route(), tmp_path / "runs" / "first")
+    (tmp_path / "runs" / "first" / "10-one" / "out.txt").write_text("tampered")
+    assert "10-one" in go(route(), tmp_path / "runs" / "second")
+    assert (tmp_path / "runs" / "second" / "10-one" / "out.txt").read_text() == "a"
+
+
+def test_force_copies_nothing(tmp_path: Path) -> None:
+    go(route(), tmp_path / "runs" / "first")
+    assert len(go(route(), tmp_path / "runs" / "second", Selection(force=True))) == 3
+
+
+def test_a_run_folder_outside_runs_borrows_from_nobody(tmp_path: Path) -> None:
+    go(route(), tmp_path / "elsewhere" / "first")
+    assert len(go(route(), tmp_path / "elsewhere" / "second")) == 3

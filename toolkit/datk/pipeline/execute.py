@@ -18,6 +18,7 @@ from datk.artifact.manifest import FILE_NAME, InputRef, Manifest, output_ref, re
 from datk.artifact.provenance import datk_version, git_state, tool_versions
 from datk.errors import DataError, UsageError
 from datk.measure.device import host_info
+from datk.pipeline.runs import ROOT
 from datk.pipeline.stage import Outcome, Reporter, Stage, StageRun
 
 KEY_FILE = "key"
@@ -83,7 +84,8 @@ def execute(
 ) -> dict[str, Manifest]:
     """Run what plan_stages says. Returns every stage's manifest by name.
 
-    A stage writes into a hidden folder next to its own and is renamed when complete, its manifest inside:
+    A stage that another run beside this one has built with the same key is copied from there. Any other
+    writes into a hidden folder next to its own and is renamed when complete, its manifest inside:
     an interrupted run leaves that folder, and the same stage with the same key goes on from it.
     """
     with _locked(run_dir):
@@ -99,6 +101,10 @@ def execute(
                 why = _why_run(
                     stage, _manifest_or_none(folder), digests, seed=seed, force=selection.force, folder=folder
                 )
+                if why is not None and not selection.force and _borrow(stage, folder, stage.key(digests, seed)):
+                    reporter.stage(stage.name, stage.title, "copied from another run")
+                    manifests[stage.name] = read_manifest(folder)
+                    continue
                 if why is not None:
                     reporter.stage(stage.name, stage.title, "running")
                     manifests[stage.name] = _run_stage(stage, folder, manifests, digests, seed=seed, reporter=reporter)
@@ -139,15 +145,47 @@ def _run_stage(
         **{name: getattr(outcome, name) for name in outcome.__dataclass_fields__},
     )
     write_manifest(manifest, part)
-    if folder.exists():
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        folder.replace(old)
-        part.replace(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        part.replace(folder)
+    _put_in_place(part, folder)
     return manifest
+
+
+def _borrow(stage: Stage, folder: Path, key: str) -> bool:
+    """Copy the same stage with the same key from a run beside this one, if there is a whole one. True when done.
+
+    `datk distill --size base` after `--size small` needs no second teacher. Only below a folder named runs: a run
+    folder anywhere else (--out) has neighbours that are nobody's runs.
+    """
+    if folder.parent.parent.name != ROOT.name:
+        return False
+    for other in sorted(folder.parent.parent.glob(f"*/{stage.name}")):
+        manifest = _manifest_or_none(other)
+        if other == folder or manifest is None or manifest.key != key or not _whole(other, manifest):
+            continue
+        part = folder.with_name(f".{folder.name}.copy")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(other, part)
+        if _whole(part, manifest):
+            _put_in_place(part, folder)
+            return True
+        shutil.rmtree(part)
+    return False
+
+
+def _whole(folder: Path, manifest: Manifest) -> bool:
+    """Whether every output is there with the bytes its manifest names."""
+    return all((folder / o.path).exists() and sha256_file(folder / o.path) == o.sha256 for o in manifest.outputs)
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    """Rename a complete stage to its name; an older one of that name goes only after."""
+    if not folder.exists():
+        part.replace(folder)
+        return
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.replace(old)
+    part.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _why_run(
