@@ -9,11 +9,11 @@ from typing import Any
 
 from datk import targets
 from datk.config.load import load_recipe, recipe_from_dict
-from datk.config.schema import Recipe, TargetSection
+from datk.config.schema import CheckpointsSection, Recipe, TargetSection
 from datk.depth.io_spec import Size
 from datk.errors import UsageError
 from datk.pipeline.execute import Selection
-from datk.pipeline.runs import ROOT, newest_run
+from datk.pipeline.runs import ROOT, STUDENT, newest_run
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
                 f"{flag} goes with --checkpoint", hint="an export of a run uses that run's own teacher and folder"
             )
     kept = load_recipe(run_dir / "00-recipe.yaml")
-    update: dict[str, Any] = {"targets": sections}
+    update: dict[str, Any] = {"targets": sections, "checkpoints": _own_copies(kept, run_dir)}
     if request.calibration is not None:
         update["quantize"] = kept.quantize.model_copy(update={"images": str(request.calibration)})
     if request.images is not None:
@@ -110,9 +110,20 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
         | ({"allow_few": True} if request.allow_few else {})
     )
     recipe = kept.model_copy(update=update)
-    whole = recipe.model_copy(update={"targets": _merged(kept.targets, sections)})
+    merged = _merged(kept.targets, sections)
+    whole = recipe.model_copy(update={"targets": merged, "checkpoints": kept.checkpoints})
     said = [f"no --checkpoint: the student of {run_dir}"] if request.run is None else []
     return ExportPlan(recipe, whole, run_dir, Selection(first="validate-student"), said)
+
+
+def _own_copies(kept: Recipe, run_dir: Path) -> CheckpointsSection:
+    """The run's own copies of the checkpoints it was made from: the user's files may be gone by now."""
+    own: dict[str, Any] = {}
+    if kept.checkpoints.student is not None:
+        own |= {"student": str(run_dir / STUDENT / "student.safetensors"), "kind": None, "max_depth_m": None}
+    if kept.checkpoints.teacher is not None:
+        own["teacher"] = str(run_dir / "10-teacher" / "teacher.safetensors")
+    return kept.checkpoints.model_copy(update=own)
 
 
 def _merged(old: tuple[TargetSection, ...], new: tuple[TargetSection, ...]) -> tuple[TargetSection, ...]:
