@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import torch
 
 from datk.depth.io_spec import Contract, DepthKind
 from datk.depth.runner import Runner
+from datk.measure.memory import peak_resident_bytes
 from datk.models.deployment import DeploymentModule, deployment_module
 from datk.models.depth_anything import DepthAnything
 from datk.models.presets import preset
@@ -40,9 +40,10 @@ def net(input_form: str) -> DeploymentModule:
 
 
 def peak_mb() -> float:
-    """Largest resident size of this process so far, MB (Linux counts kB, macOS bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+    """Largest resident size of this process so far, MB. Not getrusage's: that one is inherited from the parent."""
+    peak = peak_resident_bytes()
+    assert peak is not None, "this system does not tell a process's memory"
+    return peak / 1e6
 
 
 def export_one(name: str, precision: str, out: Path) -> dict[str, Any]:
