@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datk.artifact.manifest import read_manifest
-from datk.errors import DataError, UsageError
+from datk.errors import DataError, TargetError, UsageError
 from datk.pipeline.execute import Selection, execute, plan_stages
 from datk.pipeline.stage import Outcome, Stage, StageRun
 
@@ -219,3 +219,36 @@ def test_force_copies_nothing(tmp_path: Path) -> None:
 def test_a_run_folder_outside_runs_borrows_from_nobody(tmp_path: Path) -> None:
     go(route(), tmp_path / "elsewhere" / "first")
     assert len(go(route(), tmp_path / "elsewhere" / "second")) == 3
+
+
+def refuse(stage: StageRun) -> Outcome:
+    raise TargetError("the compiler refused op Foo")
+
+
+def three_targets(first_runs: bool) -> list[Stage]:
+    """Two artifacts of one student; the first one's compiler refuses unless told otherwise."""
+    compiler = write("compiled") if first_runs else refuse
+    return [
+        Stage(name="30-student", verb="student", title="", run=write("net"), section={}),
+        Stage(name="50-export-a", verb="export", title="", run=compiler, section={}, needs=("30-student",)),
+        Stage(name="60-validate-a", verb="validate", title="", run=write("a"), section={}, needs=("50-export-a",)),
+        Stage(name="50-export-b", verb="export", title="", run=write("b"), section={}, needs=("30-student",)),
+    ]
+
+
+def test_a_target_that_refuses_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
+    quiet = Quiet()
+    done = execute(three_targets(False), tmp_path, Selection(), seed=0, recipe_text="name: toy\n", reporter=quiet)
+    assert done.failures == {
+        "50-export-a": "the compiler refused op Foo",
+        "60-validate-a": "not run: 50-export-a failed",
+    }
+    assert quiet.ran == ["30-student", "50-export-b"]
+    assert not (tmp_path / "50-export-a").exists()
+
+
+def test_the_failed_stage_is_tried_again_and_its_failure_forgotten(tmp_path: Path) -> None:
+    go(three_targets(False), tmp_path)
+    assert list(tmp_path.glob(".*.part/failed.json"))
+    assert go(three_targets(True), tmp_path) == ["50-export-a", "60-validate-a"]
+    assert not list(tmp_path.glob(".*.part"))

@@ -135,6 +135,18 @@ def test_stages_that_have_not_run_are_named(run_dir: Path) -> None:
     assert "not part of this run so far" in text and "validate has not run" in text
 
 
+def test_a_target_that_refused_is_told_and_an_older_artifact_of_it_not_shown_as_passed(run_dir: Path) -> None:
+    for stage, words in (("50-export-tflite-int8", "no op Foo"), ("60-validate-tflite-int8", "not run: ...")):
+        (run_dir / f".{stage}.part").mkdir()
+        (run_dir / f".{stage}.part" / "failed.json").write_text(json.dumps({"error": words}), encoding="utf-8")
+    build_report(run_dir)
+    summary = RunSummary.model_validate_json((run_dir / "report.json").read_text(encoding="utf-8"))
+    row = next(a for a in summary.artifacts if a.id == "tflite-int8")
+    assert (row.verdict, row.reasons) == ("not validated", ["no op Foo"])
+    stage = next(s for s in summary.stages if s.folder == "50-export-tflite-int8")
+    assert (stage.status, stage.detail) == ("failed", "no op Foo")
+
+
 def test_a_run_that_ended_after_the_first_stage_has_a_report(run_dir: Path) -> None:
     for folder in run_dir.iterdir():
         if folder.is_dir() and folder.name != "05-synthetic":

@@ -37,7 +37,8 @@ class TerminalReporter:
         if state == "running":
             self._task = self._bar.add_task(title, total=None)
         else:
-            self._bar.console.print(f"[{'green' if state == 'done' else 'dim'}]{state:>12}[/]  {escape(title)}")
+            colour = {"done": "green", "failed": "red"}.get(state, "dim")
+            self._bar.console.print(f"[{colour}]{escape(state):>12}[/]  {escape(title)}")
 
     def progress(self, done: int, total: int, what: str = "") -> None:
         """Move the bar."""

@@ -28,7 +28,7 @@ def command(
     from dataclasses import replace
 
     from datk.cli.console import print_json, reporter, say
-    from datk.cli.running import print_plan
+    from datk.cli.running import print_plan, raise_failures
     from datk.depth.preprocess import parse_size
     from datk.pipeline import run as pipeline
     from datk.pipeline.exporting import ExportRequest, plan_export
@@ -50,6 +50,7 @@ def command(
         return
     with reporter() as terminal:
         result = pipeline.run(plan.recipe, plan.run_dir, selection, reporter=terminal, keep=plan.whole)
+    raise_failures(result)
     folder = result.run_dir / f"40-quantize-{target}"
     if json:
         print_json({"program": str(folder / "program.pt2"), "manifest": str(folder / "manifest.json")})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datk.cli.console import print_json, print_table, reporter, say
 from datk.config.schema import Recipe
-from datk.errors import GateFailed
+from datk.errors import GateFailed, TargetError
 from datk.pipeline import run as pipeline
 from datk.pipeline.execute import Planned, Selection
 from datk.pipeline.runs import ROOT
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def run_and_print(recipe: Recipe, out: Path | None, selection: Selection, *, dry_run: bool, json: bool) -> None:
-    """Run and print. Raises GateFailed (exit 3) when an artifact was rejected; it is kept all the same."""
+    """Run and print. Raises GateFailed (exit 3) when an artifact was rejected; it is kept all the same.
+
+    Raises TargetError (exit 2) when a target could not build its own; what the others built is kept and reported.
+    """
     run_dir = out or ROOT / recipe.name
     if dry_run:
         print_plan(pipeline.plan(recipe, run_dir, selection), run_dir, json=json)
@@ -29,7 +32,7 @@ def run_and_print(recipe: Recipe, out: Path | None, selection: Selection, *, dry
 
 
 def print_result(result: pipeline.RunResult, *, json: bool) -> None:
-    """Summary table, report path and, for rejected artifacts, GateFailed."""
+    """Summary table, report path and, for what failed or was rejected, TargetError or GateFailed."""
     from datk.report.build import summary_table
 
     table = summary_table(result.run_dir)
@@ -44,6 +47,7 @@ def print_result(result: pipeline.RunResult, *, json: bool) -> None:
                     for r in table.rows
                 ],
                 "rejected": result.rejected,
+                "failed": result.failures,
             }
         )
     else:
@@ -51,11 +55,24 @@ def print_result(result: pipeline.RunResult, *, json: bool) -> None:
         for name, path in result.report.items():
             if name == "html":
                 say(f"report: {path}")
+    raise_failures(result)
     if result.rejected:
         lines = [f"  {name}: {reason}" for name, reasons in result.rejected.items() for reason in reasons]
         raise GateFailed(
             f"{len(result.rejected)} artifact(s) rejected, kept in {result.run_dir}\n" + "\n".join(lines),
             hint="the report shows where they differ; another precision of the same target may pass",
+        )
+
+
+def raise_failures(result: pipeline.RunResult) -> None:
+    """Raises TargetError with every target's own words when a stage of this call failed."""
+    if result.failures:
+        lines = [f"  {name}: {words}" for name, words in result.failures.items()]
+        lines += [f"  {name}: rejected: {reason}" for name, reasons in result.rejected.items() for reason in reasons]
+        raise TargetError(
+            f"{len(result.failures)} stage(s) failed; what the others built is kept in {result.run_dir}\n"
+            + "\n".join(lines),
+            hint="the same command tries the failed ones again; `datk targets doctor` tells what a target lacks",
         )
 
 

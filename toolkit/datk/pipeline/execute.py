@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Literal
 
 import datk
-from datk.artifact.files import sha256_file, write_text
+from datk.artifact.files import sha256_file, write_json, write_text
 from datk.artifact.manifest import FILE_NAME, InputRef, Manifest, output_ref, read_manifest, write_manifest
 from datk.artifact.provenance import datk_version, git_state, tool_versions
-from datk.errors import DataError, UsageError
+from datk.errors import DataError, TargetError, UsageError
 from datk.measure.device import host_info
 from datk.pipeline.runs import ROOT
 from datk.pipeline.stage import Outcome, Reporter, Stage, StageRun
 
 KEY_FILE = "key"
+FAILED_FILE = "failed.json"
+"""In an unfinished stage's hidden folder: what its target said. Gone with the next attempt."""
 State = Literal["built", "run", "taken", "beyond"]
 
 
@@ -42,6 +44,15 @@ class Selection:
     first: str | None = None
     until: str | None = None
     force: bool = False
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What is built, and what a target refused to build."""
+
+    manifests: dict[str, Manifest]
+    failures: dict[str, str]
+    """Stage name -> the target's words, or which failed stage it waits for."""
 
 
 def plan_stages(stages: Sequence[Stage], run_dir: Path, selection: Selection, *, seed: int) -> list[Planned]:
@@ -81,20 +92,30 @@ def plan_stages(stages: Sequence[Stage], run_dir: Path, selection: Selection, *,
 
 def execute(
     stages: Sequence[Stage], run_dir: Path, selection: Selection, *, seed: int, recipe_text: str, reporter: Reporter
-) -> dict[str, Manifest]:
-    """Run what plan_stages says. Returns every stage's manifest by name.
+) -> Executed:
+    """Run what plan_stages says.
 
     A stage that another run beside this one has built with the same key is copied from there. Any other
     writes into a hidden folder next to its own and is renamed when complete, its manifest inside:
     an interrupted run leaves that folder, and the same stage with the same key goes on from it.
+    A TargetError ends only its own stage and those that need it, so that one compiler's refusal does not
+    keep the others from theirs; every other error ends the run.
     """
     with _locked(run_dir):
         write_text(run_dir / "00-recipe.yaml", recipe_text)
         manifests: dict[str, Manifest] = {}
+        failures: dict[str, str] = {}
         for item in plan_stages(stages, run_dir, selection, seed=seed):
             stage, folder = item.stage, run_dir / item.stage.name
             if item.state == "beyond":
                 continue
+            lost = next((name for name in stage.needs if name in failures), None)
+            if lost is not None:
+                failures[stage.name] = f"not run: {lost} failed"
+                _keep_failure(folder, TargetError(failures[stage.name]))
+                reporter.stage(stage.name, stage.title, "not run")
+                continue
+            (_part(folder) / FAILED_FILE).unlink(missing_ok=True)
             if item.state == "run":
                 digests = {name: m.digest for name, m in manifests.items()}
                 # What lies before may have come out the same although it ran again: look once more.
@@ -107,19 +128,37 @@ def execute(
                     continue
                 if why is not None:
                     reporter.stage(stage.name, stage.title, "running")
-                    manifests[stage.name] = _run_stage(stage, folder, manifests, digests, seed=seed, reporter=reporter)
+                    try:
+                        manifest = _run_stage(stage, folder, manifests, digests, seed=seed, reporter=reporter)
+                    except TargetError as error:
+                        failures[stage.name] = error.message
+                        _keep_failure(folder, error)
+                        reporter.stage(stage.name, stage.title, "failed")
+                        continue
+                    manifests[stage.name] = manifest
                     reporter.stage(stage.name, stage.title, "done")
                     continue
             reporter.stage(stage.name, stage.title, "built before")
             manifests[stage.name] = read_manifest(folder)
-        return manifests
+        return Executed(manifests, failures)
+
+
+def _keep_failure(folder: Path, error: TargetError) -> None:
+    """Leave the words where the report finds them."""
+    _part(folder).mkdir(parents=True, exist_ok=True)
+    write_json(_part(folder) / FAILED_FILE, {"error": error.message, "hint": error.hint})
+
+
+def _part(folder: Path) -> Path:
+    """Where a stage works until it is complete."""
+    return folder.with_name(f".{folder.name}.part")
 
 
 def _run_stage(
     stage: Stage, folder: Path, before: dict[str, Manifest], digests: dict[str, str], *, seed: int, reporter: Reporter
 ) -> Manifest:
     key = stage.key(digests, seed)
-    part = folder.with_name(f".{folder.name}.part")
+    part = _part(folder)
     if part.exists() and _read_key(part) != key:
         shutil.rmtree(part)
     part.mkdir(parents=True, exist_ok=True)

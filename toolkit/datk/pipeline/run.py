@@ -21,6 +21,8 @@ class RunResult:
 
     run_dir: Path
     manifests: dict[str, Manifest]
+    failures: dict[str, str] = field(default_factory=dict)
+    """Stage -> why its target could not build it, for the stages of this call that failed."""
     report: dict[str, Path] = field(default_factory=dict)
     """html, markdown and json of the report; empty when the run ended before it."""
 
@@ -48,7 +50,8 @@ def plan(recipe: Recipe, run_dir: Path, selection: Selection) -> list[Planned]:
 def run(
     recipe: Recipe, run_dir: Path, selection: Selection, *, reporter: Reporter, keep: Recipe | None = None
 ) -> RunResult:
-    """Run the recipe and write the report. Raises DatkError; a rejected artifact is in the result, not raised.
+    """Run the recipe and write the report. Raises DatkError; a rejected artifact or a target's failure is in the
+    result, not raised.
 
     keep: the recipe the run folder shall hold where it is more than what runs now (an added target).
     """
@@ -57,15 +60,16 @@ def run(
     stages = stages_of(recipe)
     if selection.first is None:
         _read_checkpoints(recipe)
-    manifests = execute(
+    executed = execute(
         stages, run_dir, selection, seed=recipe.seed, recipe_text=recipe_text(keep or recipe), reporter=reporter
     )
     if selection.until is not None:
-        return RunResult(run_dir, manifests)
+        return RunResult(run_dir, executed.manifests, executed.failures)
     reporter.stage("report", "write the report", "running")
     paths = build_report(run_dir)
     reporter.stage("report", "write the report", "done")
-    return RunResult(run_dir, manifests, {"html": paths.html, "markdown": paths.markdown, "json": paths.json})
+    files = {"html": paths.html, "markdown": paths.markdown, "json": paths.json}
+    return RunResult(run_dir, executed.manifests, executed.failures, files)
 
 
 def _read_checkpoints(recipe: Recipe) -> None:

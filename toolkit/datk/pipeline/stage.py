@@ -20,7 +20,7 @@ class Reporter(Protocol):
     """Who tells the person at the terminal. Library code never prints."""
 
     def stage(self, name: str, title: str, state: str) -> None:
-        """state: "built before", "copied from another run", "running", "done"."""
+        """state: "built before", "copied from another run", "running", "done", "failed", "not run"."""
 
     def progress(self, done: int, total: int, what: str = "") -> None:
         """Called often; total >= 1."""

@@ -171,6 +171,22 @@ def _stage(folder: Path) -> tuple[Stage, Manifest | None]:
     return stage, manifest
 
 
+def _failures(run_dir: Path) -> dict[str, str]:
+    """Stages whose last attempt a target refused, with its words: failed.json in a stage's unfinished folder."""
+    found = {}
+    for path in sorted(run_dir.glob(".[0-9][0-9]-*.part/failed.json")):
+        try:
+            words = str(json.loads(path.read_text(encoding="utf-8"))["error"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            words = f"failed.json is not readable ({type(error).__name__})"
+        found[path.parent.name.removeprefix(".").removesuffix(".part")] = words
+    return found
+
+
+def _failed(folder: str, words: str) -> Stage:
+    return Stage(folder=folder, title=_title(folder), status="failed", detail=words)
+
+
 def split_artifact_id(name: str) -> tuple[str, str]:
     """("tflite", "int8-weights") from "tflite-int8-weights": the longest known precision ends the name."""
     for precision in sorted(PRECISIONS, key=len, reverse=True):
@@ -262,6 +278,11 @@ def summarise(run_dir: Path) -> RunSummary:
     manifests = {name: manifest for name, (_, manifest) in read.items() if manifest}
     if not manifests:
         raise UsageError(f"{run_dir}: holds no finished stage", hint="make one with `datk run RECIPE`")
+    failures = _failures(run_dir)
+    for name, words in failures.items():
+        # What an earlier attempt left in the stage's own folder was made from something else.
+        read[name] = (_failed(name, words), None)
+        manifests.pop(name, None)
     notes: list[str] = []
     stages = [stage for stage, _ in read.values()]
     stages += [
@@ -278,7 +299,9 @@ def summarise(run_dir: Path) -> RunSummary:
     artifacts = []
     for name in dict.fromkeys(ids):
         export, validate = manifests.get(f"50-export-{name}"), manifests.get(f"60-validate-{name}")
-        artifacts.append(_artifact(name, export, validate, _scenes(run_dir / f"60-validate-{name}", notes)))
+        row = _artifact(name, export, validate, _scenes(run_dir / f"60-validate-{name}", notes))
+        refused = failures.get(f"50-export-{name}") or failures.get(f"60-validate-{name}")
+        artifacts.append(row.model_copy(update={"reasons": [refused]}) if refused else row)
     student = manifests.get("60-validate-student")
     newest = sorted(manifests.values(), key=lambda manifest: manifest.created_at, reverse=True)
     tools: dict[str, str] = {}
