@@ -102,6 +102,16 @@ def test_training_used_what_it_says_and_records_it(work: Path) -> None:
     assert "teacher encoder" in student.facts["feature_source"]
 
 
+def test_int8_is_calibrated_on_photographs_the_teacher_has_labelled(work: Path) -> None:
+    run = work / "runs" / "e2e"
+    labelled = json.loads((run / "35-calibration" / "calibration.json").read_text())
+    assert labelled["labelled_by"] == "10-teacher" and labelled["photos"]
+    quantised = read_manifest(run / "40-quantize-onnx")
+    assert quantised.facts["files"] == [p["name"] for p in labelled["photos"]]
+    floating, int8 = (quantised.metrics[f"{n}_label_r"].value for n in ("float", "int8"))
+    assert floating is not None and int8 is not None and abs(floating - int8) < 0.2
+
+
 def test_rerun_builds_nothing(work: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (work / "runs" / "e2e").rglob("manifest.json")}
     assert datk("run", "e2e.yaml") in (0, 3)

@@ -14,7 +14,7 @@ from datk.config.schema import Recipe, TargetSection
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
 from datk.pipeline.stage import Stage
-from datk.pipeline.steps import export, labels, quantize, student, synthetic, teacher, validate
+from datk.pipeline.steps import calibration, export, labels, quantize, student, synthetic, teacher, validate
 from datk.pipeline.steps.weights import trained_size
 from datk.targets.base import Target
 
@@ -34,13 +34,12 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     if own_student:
         stages.append(_labels(recipe))
     stages.append(_student(recipe))
-    for section in recipe.targets:
-        stages.extend(_target_stages(recipe, section, names=[s.name for s in stages]))
-    stages.insert(
-        next((i for i, s in enumerate(stages) if s.verb in ("quantize", "export")), len(stages)),
-        _validate_student(recipe, names=[s.name for s in stages]),
-    )
-    return stages
+    before = tuple(s.name for s in stages)
+    built = [stage for section in recipe.targets for stage in _target_stages(recipe, section, names=before)]
+    stages.append(_validate_student(recipe, names=before))
+    if any(s.verb == "quantize" for s in built):
+        stages.append(_calibration(recipe, names=before))
+    return [*stages, *built]
 
 
 def _dump(section: BaseModel) -> dict[str, Any]:
@@ -126,7 +125,7 @@ def _student(recipe: Recipe) -> Stage:
     )
 
 
-def _target_stages(recipe: Recipe, section: TargetSection, *, names: list[str]) -> list[Stage]:
+def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, ...]) -> list[Stage]:
     target = targets.get(section.name)
     target.require()
     options = target_options(target, section.options)
@@ -136,7 +135,7 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: list[str]) 
     size = section.input_size or default_input_size(recipe)
     own: list[Stage] = []
     if any(p == "int8" for p in precisions):
-        own.append(_quantize(recipe, target, size, names))
+        own.append(_quantize(target, size))
     teachers = tuple(n for n in names if n == "10-teacher")
     for precision in precisions:
         name = f"{target.name}-{precision}"
@@ -174,28 +173,43 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: list[str]) 
     return own
 
 
-def _quantize(recipe: Recipe, target: Target, size: Size, names: list[str]) -> Stage:
+def _calibration(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
+    """Labelled as the student's photographs were; an export of a checkpoint labels at its first bucket."""
     files = () if recipe.quantize.images == "builtin" else (_folder_ref("calibration", recipe.quantize.images),)
-    optional = tuple(n for n in names if n in ("10-teacher", "20-pseudo-labels"))
+    source, file = (
+        ("10-teacher", "teacher.safetensors") if "10-teacher" in names else ("30-student", "student.safetensors")
+    )
+    section = recipe.pseudo_labels
+    if recipe.student is None:
+        size = next((s.input_size for s in recipe.targets if s.input_size), None) or default_input_size(recipe)
+        section = section.model_copy(update={"input_size": size})
+    return Stage(
+        name=calibration.NAME,
+        verb="calibration",
+        title="pseudo-label the calibration photographs",
+        run=partial(calibration.run, f"{source}/{file}", recipe.quantize, section, recipe.photos),
+        section={**_dump(recipe.quantize), "labels": _dump(section), "validation": recipe.photos.validation},
+        needs=(source,),
+        files=files,
+        tools=TORCH,
+        code=(*DEPTH_CODE, "depth/label_quality.py", "train/pseudo_label.py", "data/photos.py"),
+    )
+
+
+def _quantize(target: Target, size: Size) -> Stage:
     return Stage(
         name=f"40-quantize-{target.name}",
         verb="quantize",
         title=f"quantise with NNCF for {target.name} at {size[0]}x{size[1]}",
-        run=partial(quantize.run, target, size, recipe.quantize, recipe.photos),
-        section={
-            **_dump(recipe.quantize),
-            "target": target.name,
-            "input_size": list(size),
-            "validation": recipe.photos.validation,
-        },
-        needs=("30-student", *optional),
-        files=files,
+        run=partial(quantize.run, target, size),
+        section={"target": target.name, "input_size": list(size)},
+        needs=("30-student", calibration.NAME),
         tools=("torch", "torchao", "nncf"),
         code=("models", "quantize", "depth/preprocess.py", _room_of(target), "targets/pt2e.py"),
     )
 
 
-def _validate_student(recipe: Recipe, *, names: list[str]) -> Stage:
+def _validate_student(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
     teachers = tuple(n for n in names if n == "10-teacher")
     sizes = sorted({s.input_size or default_input_size(recipe) for s in recipe.targets}) or [default_input_size(recipe)]
     return Stage(

@@ -21,6 +21,7 @@ ROUTE = {
     "10-teacher": "Teacher, trained on synthetic images alone",
     "20-pseudo-labels": "Pseudo-labels on real photographs, by the teacher",
     "30-student": "Student, distilled from pseudo-labels alone",
+    "35-calibration": "Calibration photographs, pseudo-labelled",
     "60-validate-student": "Float student against the teacher and the bench",
 }
 """Stages every full run has, in order. Quantise, export and validate come once per target and precision."""

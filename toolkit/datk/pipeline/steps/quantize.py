@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from datk.artifact.manifest import Dataset, Metric
-from datk.config.schema import PhotosSection, QuantizeSection
-from datk.data.photos import check_held_out
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datk.artifact.manifest import Metric
 from datk.depth.io_spec import Size
 from datk.depth.preprocess import bucket_image, read_image
 from datk.pipeline.stage import Outcome, StageRun
-from datk.pipeline.steps import weights
-from datk.pipeline.steps.photos import photo_set
+from datk.pipeline.steps import calibration, weights
 from datk.targets.base import Target
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 FILE = "program.pt2"
+COMPARED = 8
+"""Calibration photographs on which both nets are held against the pseudo-labels."""
 
 
-def run(target: Target, size: Size, section: QuantizeSection, held_out: PhotosSection, stage: StageRun) -> Outcome:
-    """Quantise the float student for one target at one bucket, calibrated on photographs at that bucket."""
+def run(target: Target, size: Size, stage: StageRun) -> Outcome:
+    """Quantise the float student for one target at one bucket, calibrated on the set of stage 35 at that bucket."""
     from datk.models.deployment import deployment_module
+    from datk.quantize.agreement import label_agreement
     from datk.quantize.calibration import input_tensor
     from datk.quantize.program import save_program
     from datk.quantize.ptq import quantize_module
+    from datk.train.sources import read_label
 
     assert target.scheme is not None
-    net = weights.read(stage.folder("30-student") / "student.safetensors").net
-    photos = photo_set(section.images, "calibration", section.count, seed=stage.seed)
-    check_held_out(photo_set(held_out.validation, "validation", None, seed=stage.seed).paths, photos.paths)
-    images = [bucket_image(read_image(p), size) for p in photos.paths]
-    module = deployment_module(net, size, target.input_form)
+    checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
+    found = calibration.read_set(stage.folder(calibration.NAME))
+    images = [bucket_image(read_image(p.image), size) for p in found]
+    module = deployment_module(checkpoint.net, size, target.input_form)
     program = quantize_module(
         module,
         images,
@@ -38,8 +45,25 @@ def run(target: Target, size: Size, section: QuantizeSection, held_out: PhotosSe
         progress=stage.reporter.progress,
     )
     save_program(program, input_tensor(images[0], target.input_form), stage.out / FILE)
-    return Outcome(
-        datasets=[Dataset(name="calibration", split_sha256=photos.sha256, licence=photos.licence, n=len(images))],
-        metrics={"calibration_images": Metric(value=len(images), unit="images", n=len(images))},
-        facts={"target": target.name, "input_size": list(size), "files": photos.names},
+    labels = [read_label(p.label) for p in found[:COMPARED]]
+    floating, quantised = (
+        label_agreement(net, images[:COMPARED], labels, input_form=target.input_form, depth_kind=checkpoint.depth_kind)
+        for net in (module, program)
     )
+    return Outcome(
+        datasets=stage.manifest(calibration.NAME).datasets,
+        metrics={
+            "calibration_images": Metric(value=len(images), unit="images", n=len(images)),
+            "float_label_r": _median(floating),
+            "int8_label_r": _median(quantised),
+        },
+        facts={"target": target.name, "input_size": list(size), "files": [p.name for p in found]},
+    )
+
+
+def _median(values: NDArray[np.float64]) -> Metric:
+    """Median correlation with the pseudo-labels over the photographs where it is defined."""
+    defined = values[np.isfinite(values)]
+    if defined.size == 0:
+        return Metric(value=None, unit="1", n=len(values), not_measured="the net puts out a constant")
+    return Metric(value=float(np.median(defined)), unit="1", n=int(defined.size))
