@@ -22,18 +22,44 @@ _STD = np.array(IMAGENET_STD, dtype=np.float64)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decode a picture as (H, W, 3) uint8 RGB, EXIF rotation applied, grey expanded, alpha dropped.
+    """Decode a picture as (H, W, 3) uint8 RGB; see decode_image.
 
     Raises DataError naming the file when it is missing, empty or not a picture OpenCV can decode.
     """
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    return decode_image(data, name=str(path))
+
+
+def decode_image(data: bytes, *, name: str) -> NDArray[np.uint8]:
+    """Decode a picture's bytes as (H, W, 3) uint8 RGB.
+
+    EXIF rotation applied, grey and palette expanded, alpha dropped, 16 bits cut to the upper 8, CMYK converted.
+    Raises DataError with `name` when it is empty, cut short or not a picture OpenCV can decode.
+    """
+    if _jpeg_cut_short(data):
+        raise DataError(f"{name}: a JPEG without its end: the file is cut short", hint="copy it again")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
-        raise DataError(f"{path}: not a readable picture", hint=f"expected one of {', '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"{name}: not a readable picture", hint=f"expected one of {', '.join(IMAGE_SUFFIXES)}")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _jpeg_cut_short(data: bytes) -> bool:
+    """Whether a JPEG stream has no end marker (FFD9) after its first scan. Older OpenCV paints the rest grey instead.
+
+    Segments before the scan are stepped over by their lengths (ITU-T T.81, B.1.1.4): an EXIF thumbnail has an end too.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xDA:
+            return data.find(b"\xff\xd9", at) < 0
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return True
 
 
 def list_images(folder: Path) -> list[Path]:
