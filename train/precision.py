@@ -12,12 +12,22 @@ from datk.errors import EnvironmentLacks
 Precision = Literal["fp32", "bf16"]
 
 
-def choose_device(wanted: str) -> torch.device:
-    """auto: the GPU when torch sees one, else the CPU. Raises EnvironmentLacks when cuda is asked for and absent."""
+def choose_device(wanted: str, *, index: int | None = None) -> torch.device:
+    """auto: the GPU when torch sees one, else the CPU. index: which GPU, where several processes share a machine.
+
+    Raises EnvironmentLacks when cuda is asked for and absent, or when the machine has fewer GPUs than processes.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise EnvironmentLacks("device: cuda, but torch sees no CUDA GPU", hint="set device: auto or cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and index is not None:
+        if index >= torch.cuda.device_count():
+            raise EnvironmentLacks(
+                f"process {index} of this machine has no GPU: torch sees {torch.cuda.device_count()}",
+                hint=f"torchrun --nproc-per-node {torch.cuda.device_count()}",
+            )
+        return torch.device("cuda", index)
     return torch.device(wanted)
 
 

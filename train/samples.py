@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -41,18 +42,40 @@ class SampleSource(Protocol):
 class Batch:
     """image: (B, 3, h, w) float32 normalised. clean: the same without colour changes, or the same object.
 
-    target: (B, h, w) float32 disparity 0..1, larger is nearer. valid: (B, h, w) bool.
+    target: (B, h, w) float32 disparity 0..1, larger is nearer. valid: (B, h, w) bool. positions: places in the endless
+    order, one an image: whatever is drawn at random for an image is drawn from its position and the seed alone, so
+    that it depends neither on the number of processes nor on a restart. samples: their numbers in the source.
     """
 
     image: Tensor
     clean: Tensor
     target: Tensor
     valid: Tensor
+    positions: tuple[int, ...] = ()
+    samples: tuple[int, ...] = ()
+
+    @cached_property
+    def counted(self) -> int:
+        """Images with a valid pixel: those a loss averages over, and the weight of this batch in its step."""
+        return int(self.valid.flatten(1).any(1).sum())
 
     def to(self, device: torch.device) -> Batch:
         image = self.image.to(device, non_blocking=True)
         clean = image if self.clean is self.image else self.clean.to(device, non_blocking=True)
-        return Batch(image, clean, self.target.to(device), self.valid.to(device))
+        target, valid = self.target.to(device, non_blocking=True), self.valid.to(device, non_blocking=True)
+        return Batch(image, clean, target, valid, self.positions, self.samples)
+
+    def split(self, size: int | None) -> Iterator[Batch]:
+        """Parts of `size` images in order, the last may be smaller. None: all at once."""
+        count = len(self.image)
+        if size is None or size >= count:
+            yield self
+            return
+        for begin in range(0, count, size):
+            part = slice(begin, begin + size)
+            image = self.image[part]
+            clean = image if self.clean is self.image else self.clean[part]
+            yield Batch(image, clean, self.target[part], self.valid[part], self.positions[part], self.samples[part])
 
 
 def min_max(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -64,18 +87,48 @@ def min_max(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[n
     return np.where(valid, scaled, 0).astype(np.float32)
 
 
-@lru_cache(maxsize=4)
-def _permutation(count: int, epoch: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(count)
+_ROUNDS = 4
+_MASK = (1 << 64) - 1
+
+
+def _mixed(value: int, key: int) -> int:
+    """64 well-mixed bits of two integers: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    z = (value * 0x9E3779B97F4A7C15 + key) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
 
 
 def sample_index(position: int, count: int, seed: int) -> int:
-    """Which of `count` samples stands at a position of the endless order: every epoch a permutation of its own."""
-    return int(_permutation(count, position // count, seed)[position % count])
+    """Which of `count` samples stands at a position of the endless order: every epoch a permutation of its own.
+
+    The permutation is computed for one position at a time (a Feistel network on the next power of four, walked until it
+    lands below count), so 62 million samples cost no table and no pause between epochs. Pure in its arguments.
+    """
+    epoch, place = divmod(position, count)
+    half = max(1, ((count - 1).bit_length() + 1) // 2)
+    low = (1 << half) - 1
+    key = _mixed(epoch, _mixed(seed, 1))
+    while True:
+        left, right = place >> half, place & low
+        for number in range(_ROUNDS):
+            left, right = right, left ^ (_mixed(right, key + number) & low)
+        place = left << half | right
+        if place < count:
+            return place
+
+
+class BatchFunction(Protocol):
+    """The images of a step: a pure function of its number, and of which process of how many asks."""
+
+    def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Batch: ...
 
 
 class Batches:
-    """batches(step) -> Batch. The random numbers of a sample depend on its position and the seed alone."""
+    """batches(step) -> Batch. The random numbers of a sample depend on its position and the seed alone.
+
+    Step s holds the positions s * batch_size up to (s + 1) * batch_size; process r of W takes every W-th, from r.
+    """
 
     def __init__(
         self,
@@ -90,10 +143,15 @@ class Batches:
         self.source, self.input_size, self.section = source, input_size, augment
         self.batch_size, self.seed, self.keep_clean = batch_size, seed, keep_clean
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
+        return self.at(range(step * self.batch_size + rank, (step + 1) * self.batch_size, ranks))
+
+    def at(self, positions: Sequence[int]) -> Batch:
+        """The images at these positions of the endless order."""
+        numbers = tuple(sample_index(position, len(self.source), self.seed) for position in positions)
         images, cleans, targets, valids = [], [], [], []
-        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-            sample = self.source.load(sample_index(position, len(self.source), self.seed))
+        for position, number in zip(positions, numbers, strict=True):
+            sample = self.source.load(number)
             rng = np.random.default_rng([self.seed, 1, position])
             changed = augment(sample.image, sample.disparity, sample.valid, self.input_size, self.section, rng)
             images.append(changed.image)
@@ -106,6 +164,8 @@ class Batches:
             clean=_normalised(cleans) if self.keep_clean else image,
             target=torch.from_numpy(np.stack(targets)),
             valid=torch.from_numpy(np.stack(valids)),
+            positions=tuple(positions),
+            samples=numbers,
         )
 
 

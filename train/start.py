@@ -10,12 +10,10 @@ import torch
 from pydantic import BaseModel
 
 from datk.artifact.files import sha256_json
+from datk.config.train_sections import OPERATIONAL
 from datk.errors import CheckpointError, UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.models.weights import load_checkpoint, load_encoder
-
-UNIMPORTANT = {"schedule": {"checkpoint_every_s", "loader_threads"}}
-"""Fields that change how a run goes on, not what it computes."""
 
 
 def fresh_net(size: str, *, seed: int) -> DepthAnything:
@@ -74,5 +72,6 @@ def weights_digest(net: torch.nn.Module) -> str:
 
 def fingerprint(section: BaseModel, **inputs: Any) -> str:
     """Digest of all that determines a run's result: settings, seed, data and starting weights."""
-    values = section.model_dump(mode="json", exclude=UNIMPORTANT if "schedule" in type(section).model_fields else None)
+    trained = "schedule" in type(section).model_fields
+    values = section.model_dump(mode="json", exclude={"schedule": set(OPERATIONAL)} if trained else None)
     return sha256_json({"section": values, **inputs})

@@ -13,16 +13,15 @@ from datk.artifact.files import sha256_file
 from datk.config.train_sections import StudentSection
 from datk.losses.feature_alignment import feature_alignment_loss
 from datk.models.depth_anything import DepthAnything
-from datk.models.weights import save_checkpoint
 from datk.train.features import Learner, feature_reference
-from datk.train.loop import Progress, StepLoss, fit
-from datk.train.objective import depth_loss, lift_above_relu
+from datk.train.fit_and_save import fit_and_save, training_set
+from datk.train.loop import Progress, StepLoss
+from datk.train.objective import depth_loss
 from datk.train.pseudo_label import INDEX, load_labels
 from datk.train.result import TrainResult
-from datk.train.samples import Batch, Batches
+from datk.train.samples import Batch
 from datk.train.sources import PseudoLabelSource
 from datk.train.start import copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
-from datk.train.teacher import LIFT_BATCHES
 
 
 def distill(
@@ -47,11 +46,11 @@ def distill(
     net, started_from = _starting_net(section, teacher, seed)
     reference = feature_reference(section, teacher)
     learner = Learner(net, reference.dim if reference else None, seed=seed)
-    batches = Batches(
+    data = training_set(
         source,
+        section.schedule,
         input_size=section.input_size,
         augment=section.augment,
-        batch_size=section.schedule.batch_size,
         seed=seed,
         keep_clean=reference is not None,
     )
@@ -73,34 +72,29 @@ def distill(
     for role, path in (("start", section.checkpoint), ("dinov2", section.dinov2_checkpoint)):
         if path is not None:
             inputs[role] = sha256_file(path)
-    result = fit(
-        learner,
+    return fit_and_save(
+        net,
         step,
-        batches,
+        data,
         section.schedule,
         out,
+        name="student",
+        metadata={
+            "role": "student",
+            "training_data": "pseudo-labelled photographs",
+            "licence": licence,
+            "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
+        },
         fingerprint=fingerprint(section, **inputs),
+        seed=seed,
+        learner=learner,
+        loss=section.loss,
+        facts={"started_from": started_from, "feature_source": reference.name if reference else "off"},
+        record={"size": section.size, "loss": section.loss.model_dump(mode="json")},
+        sample_name=lambda number: str(source.photos[data.number(number)].image_path),
         progress=progress,
         stop_after=stop_after,
     )
-    net.to("cpu").eval()
-    raw_output = section.loss.output == "raw"
-    lift = lift_above_relu(net, [batches(i).image for i in range(LIFT_BATCHES)]) if raw_output else 0.0
-    facts = {
-        "images": len(source),
-        "started_from": started_from,
-        "feature_source": reference.name if reference else "off",
-        "bias_lift": lift,
-    }
-    weights = out / "student.safetensors"
-    metadata = {
-        "role": "student",
-        "training_data": "pseudo-labelled photographs",
-        "licence": licence,
-        "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
-    }
-    save_checkpoint(net, weights, metadata=metadata)
-    return TrainResult(weights, sha256_file(weights), result, facts)
 
 
 def _starting_net(section: StudentSection, teacher: DepthAnything, seed: int) -> tuple[DepthAnything, str]:

@@ -10,16 +10,13 @@ from pathlib import Path
 
 from datk.artifact.files import sha256_file
 from datk.config.train_sections import TeacherSection
-from datk.models.weights import save_checkpoint
-from datk.train.loop import Progress, StepLoss, fit
-from datk.train.objective import depth_loss, lift_above_relu
+from datk.train.fit_and_save import fit_and_save, training_set
+from datk.train.loop import Progress, StepLoss
+from datk.train.objective import depth_loss
 from datk.train.result import TrainResult
-from datk.train.samples import Batch, Batches
+from datk.train.samples import Batch
 from datk.train.sources import SyntheticSource
 from datk.train.start import fingerprint, fresh_net, net_from_checkpoint
-
-LIFT_BATCHES = 4
-"""Training batches the final lift is measured on."""
 
 
 def train_teacher(
@@ -44,13 +41,7 @@ def train_teacher(
         net, started_from = net_from_checkpoint(section.checkpoint, section.size, seed=seed)
     else:
         net, started_from = fresh_net(section.size, seed=seed), "scratch"
-    batches = Batches(
-        source,
-        input_size=section.input_size,
-        augment=section.augment,
-        batch_size=section.schedule.batch_size,
-        seed=seed,
-    )
+    data = training_set(source, section.schedule, input_size=section.input_size, augment=section.augment, seed=seed)
 
     def step(batch: Batch, done: float) -> StepLoss:
         raw, _ = net.forward_train(batch.image)
@@ -61,26 +52,25 @@ def train_teacher(
         "data": sha256_file(synthetic_dir / "index.json"),
         "start": sha256_file(section.checkpoint) if section.checkpoint else started_from,
     }
-    result = fit(
+    return fit_and_save(
         net,
         step,
-        batches,
+        data,
         section.schedule,
         out,
+        name="teacher",
+        metadata={
+            "role": "teacher",
+            "training_data": "synthetic",
+            "licence": "Apache-2.0",
+            "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
+        },
         fingerprint=fingerprint(section, **inputs),
+        seed=seed,
+        loss=section.loss,
+        facts={"started_from": started_from},
+        record={"size": section.size, "loss": section.loss.model_dump(mode="json")},
+        sample_name=lambda number: str(source.items[data.number(number)].image_path),
         progress=progress,
         stop_after=stop_after,
     )
-    net.to("cpu").eval()
-    raw_output = section.loss.output == "raw"
-    lift = lift_above_relu(net, [batches(i).image for i in range(LIFT_BATCHES)]) if raw_output else 0.0
-    facts = {"images": len(source), "started_from": started_from, "bias_lift": lift}
-    weights = out / "teacher.safetensors"
-    metadata = {
-        "role": "teacher",
-        "training_data": "synthetic",
-        "licence": "Apache-2.0",
-        "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
-    }
-    save_checkpoint(net, weights, metadata=metadata)
-    return TrainResult(weights, sha256_file(weights), result, facts)

@@ -10,7 +10,7 @@ import torch
 
 from datk.config.train_sections import LossSection, ScheduleSection
 from datk.errors import CheckpointError, EnvironmentLacks, UsageError
-from datk.train.checkpoint import FILE_NAME
+from datk.train.checkpoint import FACTS, FOLDER
 from datk.train.loop import FitResult, StepLoss, TrainingError, fit
 from datk.train.precision import has_native_bf16
 from datk.train.samples import Batch
@@ -125,9 +125,19 @@ def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
         fit(net, toy_step(net), toy_batches(), SCHEDULE, tmp_path, fingerprint="another")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
-def test_a_damaged_state_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE_NAME).write_bytes(content)
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "no facts", "torn facts"])
+def test_a_damaged_state_is_a_clear_error(tmp_path: Path, damage: str) -> None:
+    _fit(ToyNet(), tmp_path, stop_after=2)
+    (state,) = (tmp_path / FOLDER).iterdir()
+    tensors = next(state.glob("*.safetensors"))
+    if damage in ("cut", "empty"):
+        tensors.write_bytes(tensors.read_bytes()[:-9] if damage == "cut" else b"")
+    elif damage == "gone":
+        tensors.unlink()
+    elif damage == "no facts":
+        (state / FACTS).unlink()
+    else:
+        (state / FACTS).write_text('{"step": 2, "finger')
     with pytest.raises(CheckpointError, match="damaged training state"):
         _fit(ToyNet(), tmp_path)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from datk.config.train_sections import ScheduleSection
 from datk.train.average import WeightAverage
-from datk.train.loop import parameter_groups
+from datk.train.optimise import parameter_groups
 from datk.train.schedule import learning_rate_factor, ramp, steps_for_budget
 
 

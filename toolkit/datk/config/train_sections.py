@@ -86,7 +86,15 @@ class ScheduleSection(_Section):
     budget_s: float | None = Field(default=None, gt=0)
     """Seconds the stage may take: the step time is measured and the steps fitted to it. None: use `steps`."""
     batch_size: int = Field(default=64, ge=1)
-    """Images a step."""
+    """Images a step, over all processes and micro-batches."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Images of one process that go through the net at once; gradients add up to batch_size. None: its whole share."""
+    sharding: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: ddp keeps the whole net in every process, fsdp a share (giant). One process: no difference."""
+    activation_checkpointing: bool = False
+    """Recompute each transformer block in the backward pass: much less memory, about a third more time."""
+    compile: bool = False
+    """torch.compile of each transformer block; pays after minutes, mostly in bf16."""
     optimiser: Literal["adam", "adamw"] = "adam"
     """The paper says Adam; adamw decouples the weight decay."""
     encoder_lr: float = Field(default=5e-6, gt=0)
@@ -118,7 +126,28 @@ class ScheduleSection(_Section):
     collapse_window: int = Field(default=100, ge=2)
     """Steps with an output of (almost) no spread after which training stops with a message."""
     loader_threads: int = Field(default=1, ge=1)
-    """Threads that decode and augment images ahead of the step."""
+    """Threads that decode and augment images ahead of the step, per process."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard as well (needs the extra `train`)."""
+    pictures_every: int = Field(default=0, ge=0)
+    """Steps between validation pictures (image, target, prediction) and losses of held-out samples; 0: none."""
+    held_out: int = Field(default=4, ge=1)
+    """Samples kept out of training for them; used only with pictures_every."""
+
+
+OPERATIONAL = frozenset(
+    {
+        "micro_batch",
+        "sharding",
+        "activation_checkpointing",
+        "compile",
+        "checkpoint_every_s",
+        "loader_threads",
+        "tensorboard",
+    }
+)
+"""Fields of ScheduleSection that change how a training goes on, not what it computes (up to rounding): a run resumes
+under other values of them, and a finished stage stays valid."""
 
 
 class AugmentSection(_Section):

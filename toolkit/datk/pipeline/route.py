@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from datk import targets
 from datk.artifact.files import sha256_file
 from datk.config.schema import Recipe, TargetSection
+from datk.config.train_sections import OPERATIONAL
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
 from datk.pipeline.stage import Stage
@@ -43,7 +44,9 @@ def stages_of(recipe: Recipe) -> list[Stage]:
 
 
 def _dump(section: BaseModel) -> dict[str, Any]:
-    return section.model_dump(mode="json")
+    """What a stage depends on: a schedule without the fields that only say how the work is done."""
+    trained = "schedule" in type(section).model_fields
+    return section.model_dump(mode="json", exclude={"schedule": set(OPERATIONAL)} if trained else None)
 
 
 def _synthetic(recipe: Recipe) -> Stage:

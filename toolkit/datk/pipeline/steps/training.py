@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def training_outcome(result: TrainResult, *, name: str, datasets: list[Dataset], licence: str) -> Outcome:
     """Weights, loss, steps and time of a training stage. The state it resumed from is done with and removed."""
-    from datk.train.checkpoint import FILE_NAME
+    from datk.train.checkpoint import drop_state
 
     fit = result.fit
-    (result.weights.parent / FILE_NAME).unlink(missing_ok=True)
+    drop_state(result.weights.parent)
     return Outcome(
         weights=[Weights(name=name, sha256=result.weights_sha256, licence=licence)],
         datasets=datasets,
@@ -24,5 +24,5 @@ def training_outcome(result: TrainResult, *, name: str, datasets: list[Dataset],
             "steps": Metric(value=fit.steps, unit="steps", n=1),
             "final_loss": Metric(value=fit.final_loss, unit="1", n=fit.steps, higher_is_better=False),
         },
-        facts={**result.facts, "device": fit.device, "precision": fit.precision},
+        facts={**result.facts, "device": fit.device, "precision": fit.precision, "processes": fit.processes},
     )
