@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datk.config.train_sections import AugmentSection
+from datk.data.order import index_at
+from datk.data.sample import min_max
 from datk.depth.io_spec import IMAGENET_MEAN, IMAGENET_STD, Size
 from datk.train.augment import augment
 
@@ -78,44 +80,8 @@ class Batch:
             yield Batch(image, clean, self.target[part], self.valid[part], self.positions[part], self.samples[part])
 
 
-def min_max(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Map values linearly so that the valid ones span 0..1; 0 where invalid or when all valid ones are equal."""
-    if not valid.any():
-        return np.zeros(values.shape, np.float32)
-    low, high = float(values[valid].min()), float(values[valid].max())
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return np.where(valid, scaled, 0).astype(np.float32)
-
-
-_ROUNDS = 4
-_MASK = (1 << 64) - 1
-
-
-def _mixed(value: int, key: int) -> int:
-    """64 well-mixed bits of two integers: the finaliser of SplitMix64 (Steele et al. 2014)."""
-    z = (value * 0x9E3779B97F4A7C15 + key) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return z ^ (z >> 31)
-
-
-def sample_index(position: int, count: int, seed: int) -> int:
-    """Which of `count` samples stands at a position of the endless order: every epoch a permutation of its own.
-
-    The permutation is computed for one position at a time (a Feistel network on the next power of four, walked until it
-    lands below count), so 62 million samples cost no table and no pause between epochs. Pure in its arguments.
-    """
-    epoch, place = divmod(position, count)
-    half = max(1, ((count - 1).bit_length() + 1) // 2)
-    low = (1 << half) - 1
-    key = _mixed(epoch, _mixed(seed, 1))
-    while True:
-        left, right = place >> half, place & low
-        for number in range(_ROUNDS):
-            left, right = right, left ^ (_mixed(right, key + number) & low)
-        place = left << half | right
-        if place < count:
-            return place
+sample_index = index_at
+"""(position, count, seed) -> which of `count` samples stands at a position of the endless order."""
 
 
 class BatchFunction(Protocol):

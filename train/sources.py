@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datk.data.sample import disparity_from_depth
+from datk.data.sample import disparity_from_depth, min_max
 from datk.depth.preprocess import read_image
 from datk.errors import DataError
-from datk.train.samples import TrainingSample, min_max
+from datk.train.samples import TrainingSample
 
 if TYPE_CHECKING:
     from datk.data.synthetic import SyntheticItem

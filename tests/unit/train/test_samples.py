@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from datk.config.train_sections import AugmentSection
+from datk.data.sample import min_max
 from datk.errors import DataError
 from datk.train.augment import augment
-from datk.train.samples import Batches, min_max, sample_index
+from datk.train.samples import Batches, sample_index
 from datk.train.sources import read_depth, read_label
 from tests.unit.train.toys import ToySource, toy_batches
 
