@@ -61,7 +61,11 @@ def distill(
         if reference is None:
             return dense
         feature = feature_alignment_loss(
-            learner.bridge(tokens).float(), reference(batch.clean).float(), margin=section.loss.feature_margin
+            learner.bridge(tokens).float(),
+            reference(batch.clean).float(),
+            margin=section.loss.feature_margin,
+            margin_on=section.loss.feature_margin_on,
+            mean_over=section.loss.feature_mean_over,
         )
         total = dense.total + section.loss.feature_weight * feature
         return StepLoss(total=total, parts={**dense.parts, "feature": feature}, output=dense.output)

@@ -6,11 +6,12 @@ give (schedule shape, weight decay, warm-up, feature weight) is the choice of th
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from datk.config.loss_section import LossSection as LossSection
+from datk.config.section import Fraction, PathText, StrictSection
 from datk.depth.io_spec import PATCH
 
 NetSize = Literal["tiny", "small", "base", "large", "giant"]
@@ -42,43 +43,9 @@ def _check_bucket(size: tuple[int, int]) -> tuple[int, int]:
 
 Bucket = Annotated[tuple[int, int], BeforeValidator(size_from_value), AfterValidator(_check_bucket)]
 """(height, width) in pixels, both multiples of 14."""
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PathText = Annotated[Path, Field(strict=False)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class LossSection(_Section):
-    """Weights and guards of the training losses."""
-
-    ssi_weight: float = Field(default=1.0, ge=0)
-    """Weight of the scale-and-shift-invariant loss (no unit)."""
-    gradient_weight: float = Field(default=2.0, ge=0)
-    """Weight of the multi-scale gradient matching loss (no unit); the paper's ratio is 1:2."""
-    gradient_scales: int = Field(default=4, ge=1, le=6)
-    """Number of gradient scales; strides 1, 2, 4, 8 ... pixels."""
-    gradient_ramp: Fraction = 0.0
-    """Fraction of the steps over which the gradient weight grows linearly from 0 (from-scratch training needs it)."""
-    scale_floor: float = Field(default=1e-6, gt=0)
-    """Lower bound of the mean absolute deviation a map is divided by; 1e-2 keeps from-scratch training calm."""
-    output: Literal["relu", "raw"] = "relu"
-    """What losses see: the map behind the final ReLU, or before it. From scratch take raw: a ReLU that dies at the
-    start has no gradient. After raw training the last bias is lifted until the ReLU cuts (almost) nothing."""
-    anchor_weight: float = Field(default=0.0, ge=0)
-    """Weight of a plain L1 term to the 0..1 target, which fixes the scale and shift the other losses leave free."""
-    anchor_offset: Fraction = 0.1
-    """Where the anchor puts the farthest point: target = offset + (1 - offset) * disparity, clear of the final ReLU."""
-    top_loss_fraction: Fraction = 0.0
-    """Fraction of an image's pixels with the largest loss that is ignored; 0.1 for students in the paper."""
-    feature_weight: float = Field(default=1.0, ge=0)
-    """Weight of the feature alignment loss (no unit; not published, 1 is this project's choice)."""
-    feature_margin: float = Field(default=0.85, gt=-1, le=1)
-    """Tokens whose cosine with the reference already exceeds this are left out."""
-
-
-class ScheduleSection(_Section):
+class ScheduleSection(StrictSection):
     """How long, how fast, in which arithmetic."""
 
     steps: int = Field(default=160_000, ge=1)
@@ -150,7 +117,7 @@ OPERATIONAL = frozenset(
 under other values of them, and a finished stage stays valid."""
 
 
-class AugmentSection(_Section):
+class AugmentSection(StrictSection):
     """What is done to a training picture; geometry moves image and target together."""
 
     flip: bool = True
@@ -169,7 +136,7 @@ class AugmentSection(_Section):
     """Largest standard deviation of added Gaussian noise, in units of the 0..1 range."""
 
 
-class TeacherSection(_Section):
+class TeacherSection(StrictSection):
     """The teacher: trained on synthetic images with exact depth only."""
 
     size: NetSize = "giant"
@@ -191,7 +158,7 @@ class TeacherSection(_Section):
         return self
 
 
-class PseudoLabelSection(_Section):
+class PseudoLabelSection(StrictSection):
     """How the teacher labels photographs."""
 
     input_size: Bucket | None = (518, 518)
@@ -206,7 +173,7 @@ class PseudoLabelSection(_Section):
     """png16: 16-bit PNG, 65535 = nearest. npy16: NumPy float16, 1 = nearest."""
 
 
-class StudentSection(_Section):
+class StudentSection(StrictSection):
     """The student: distilled from pseudo-labelled real photographs only, never from synthetic images."""
 
     size: NetSize = "small"

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 
-def gradient_matching_loss(pred: Tensor, target: Tensor, mask: Tensor, *, scales: int = 4) -> Tensor:
-    """Sum over strides 1, 2, 4, 8 ... of the mean |horizontal| + |vertical| difference of (pred - target).
+def gradient_matching_of_each(pred: Tensor, target: Tensor, mask: Tensor, *, scales: int = 4) -> Tensor:
+    """(B,) sum over strides 1, 2, 4, 8 ... of the mean |horizontal| + |vertical| difference of (pred - target).
 
     pred, target: (B, H, W), already normalised alike (see normalise_scale_shift). mask: (B, H, W) bool. A
     difference counts when both of its pixels are valid; the divisor of a scale is the image's count of valid
-    pixels at that scale. Averaged over images with a valid pixel; a scale with no pixels adds 0. Returns a scalar.
+    pixels at that scale; a scale with no pixels adds 0.
     """
-    images = mask.flatten(1).any(1).sum().clamp(min=1)
-    total = pred.sum() * 0.0
+    total = pred.new_zeros(len(pred))
     for scale in range(scales):
         step = 2**scale
         valid = mask[:, ::step, ::step]  # (B, h, w)
@@ -26,5 +25,11 @@ def gradient_matching_loss(pred: Tensor, target: Tensor, mask: Tensor, *, scales
         horizontal = (difference[:, :, 1:] - difference[:, :, :-1]).abs() * (valid[:, :, 1:] & valid[:, :, :-1])
         vertical = (difference[:, 1:, :] - difference[:, :-1, :]).abs() * (valid[:, 1:, :] & valid[:, :-1, :])
         count = valid.sum((1, 2)).clamp(min=1)  # (B,)
-        total = total + ((horizontal.sum((1, 2)) + vertical.sum((1, 2))) / count).sum() / images
-    return torch.as_tensor(total)
+        total = total + (horizontal.sum((1, 2)) + vertical.sum((1, 2))) / count
+    return total
+
+
+def gradient_matching_loss(pred: Tensor, target: Tensor, mask: Tensor, *, scales: int = 4) -> Tensor:
+    """gradient_matching_of_each, averaged over the images with a valid pixel. Returns a scalar."""
+    images = mask.flatten(1).any(1).sum().clamp(min=1)
+    return torch.as_tensor(gradient_matching_of_each(pred, target, mask, scales=scales).sum() / images)
