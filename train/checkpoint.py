@@ -26,7 +26,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from datk.artifact.files import write_json
 from datk.errors import CheckpointError
-from datk.train.world import World
+from datk.train.world import World, current_world
 
 FOLDER = "state"
 FACTS = "state.json"
@@ -101,8 +101,9 @@ def read_tensors(path: Path, tensors: Mapping[str, Tensor], *, world: World) -> 
 
 
 def drop_state(folder: Path) -> None:
-    """Remove what a finished training resumed from."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    """Remove what a finished training resumed from; the main process does."""
+    if current_world().main:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def _damaged(path: Path, error: BaseException) -> CheckpointError:

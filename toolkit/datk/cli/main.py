@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 
 import typer
 
 from datk.cli import data, distill, doctor, export, predict, quantize, recipes, report, run, targets, train, validate
+from datk.cli.launch import process_number
 from datk.errors import DatkError
+
+GRACE_S = 10.0
+"""How long another process than the first keeps an error to itself: mostly the first has the same one, tells it and
+ends, upon which torchrun ends the others."""
 
 app = typer.Typer(
     name="datk",
@@ -39,7 +45,10 @@ def main() -> None:
     try:
         app()
     except DatkError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        who = f"process {process_number()}: " if process_number() else ""
+        if who:
+            time.sleep(GRACE_S)
+        print(f"{who}error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datk.cli.console import print_json, print_table, reporter, say
+from datk.cli.launch import launched_together, process_number
 from datk.config.schema import Recipe
 from datk.errors import GateFailed, TargetError
 from datk.pipeline import run as pipeline
 from datk.pipeline.execute import Planned, Selection
+from datk.pipeline.processes import together
 from datk.pipeline.runs import ROOT
 
 if TYPE_CHECKING:
@@ -24,8 +26,18 @@ def run_and_print(recipe: Recipe, out: Path | None, selection: Selection, *, dry
     """
     run_dir = out or ROOT / recipe.name
     if dry_run:
-        print_plan(pipeline.plan(recipe, run_dir, selection), run_dir, json=json)
+        if not launched_together() or process_number() == 0:
+            print_plan(pipeline.plan(recipe, run_dir, selection), run_dir, json=json)
         return
+    if not launched_together():
+        _run_and_print(recipe, run_dir, selection, json=json)
+        return
+    with together(recipe, run_dir) as first:
+        if first:
+            _run_and_print(recipe, run_dir, selection, json=json)
+
+
+def _run_and_print(recipe: Recipe, run_dir: Path, selection: Selection, *, json: bool) -> None:
     with reporter() as terminal:
         result = pipeline.run(recipe, run_dir, selection, reporter=terminal)
     print_result(result, json=json)

@@ -18,6 +18,7 @@ from datk.artifact.manifest import FILE_NAME, InputRef, Manifest, output_ref, re
 from datk.artifact.provenance import datk_version, git_state, tool_versions
 from datk.errors import DataError, TargetError, UsageError
 from datk.measure.device import host_info
+from datk.pipeline.processes import call_others
 from datk.pipeline.runs import ROOT
 from datk.pipeline.stage import Outcome, Reporter, Stage, StageRun
 
@@ -164,6 +165,7 @@ def _run_stage(
     part.mkdir(parents=True, exist_ok=True)
     write_text(part / KEY_FILE, key)
     start = time.perf_counter()
+    call_others(stage, part)
     needs = {name: (folder.parent / name, before[name]) for name in stage.needs}
     outcome: Outcome = stage.run(StageRun(out=part, needs=needs, reporter=reporter, seed=seed))
     (part / KEY_FILE).unlink()

@@ -82,6 +82,7 @@ def _teacher(recipe: Recipe) -> Stage:
         run=partial(teacher.train, recipe.teacher),
         section=_dump(recipe.teacher),
         needs=("05-synthetic",),
+        together=True,
         tools=TORCH,
         code=(*DEPTH_CODE, "losses", "train", "data/sample.py"),
     )
@@ -123,6 +124,7 @@ def _student(recipe: Recipe) -> Stage:
         run=partial(student.distil, recipe.student),
         section=_dump(recipe.student),
         needs=("10-teacher", "20-pseudo-labels"),
+        together=True,
         tools=TORCH,
         code=(*DEPTH_CODE, "losses", "train"),
     )

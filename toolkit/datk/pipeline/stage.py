@@ -82,6 +82,8 @@ class Stage:
     """Distributions whose version changes the bytes."""
     code: tuple[str, ...] = ()
     """Rooms of datk whose source changes the bytes, e.g. "losses", "train"."""
+    together: bool = False
+    """Trains: under torchrun every process takes part, not the first alone."""
     volatile: bool = False
     """Rebuilt whenever anything before it was: the report."""
 
