@@ -6,6 +6,8 @@ any reader of datk.
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,19 +162,165 @@ def blendedmvs(root: Path) -> Truth:
     return truth
 
 
+def kitti(root: Path) -> Truth:
+    drive = "2011_09_26_drive_0002_sync"
+    truth: Truth = {}
+    for frame in range(4):
+        image = root / "2011_09_26" / drive / "image_02" / "data" / f"{frame:010d}.png"
+        save_picture(image, frame)
+        if frame >= 2:  # the first frames of a drive have no ground truth
+            z = np.round(scene(frame) * 256) / 256
+            z[::3] = np.nan
+            path = root / "val" / drive / "proj_depth" / "groundtruth" / "image_02" / f"{frame:010d}.png"
+            save_png16(path, np.nan_to_num(z * 256))
+            truth[image.relative_to(root).as_posix()] = z
+    return truth
+
+
+def nyuv2(root: Path) -> Truth:
+    """MATLAB writes columns first: a (480, 640, 3, n) array lies in the file as (n, 3, 640, 480)."""
+    from scipy.io import savemat
+
+    root.mkdir(parents=True, exist_ok=True)
+    z = np.stack([scene(i) for i in range(3)], axis=-1)  # (H, W, n), as MATLAB has it
+    z[4, 5, 0] = np.nan
+    images = np.stack([picture(i) for i in range(3)], axis=-1)  # (H, W, 3, n)
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w") as file:
+        file["images"] = images.transpose(3, 2, 1, 0)
+        file["rawDepths"] = np.nan_to_num(z).transpose(2, 1, 0).astype(np.float32)
+        file["depths"] = np.full_like(z, 3.0).transpose(2, 1, 0).astype(np.float32)
+        references = []
+        for i in range(3):
+            name = file.create_dataset(f"#refs#/s{i}", data=np.array([[ord(c)] for c in f"kitchen_{i:04d}"], np.uint16))
+            references.append(name.ref)
+        file.create_dataset("scenes", data=np.array([references], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+    savemat(root / "splits.mat", {"trainNdxs": np.array([[2]]), "testNdxs": np.array([[1], [3]])})
+    return {f"{i + 1:04d}": z[..., i] for i in range(3)}
+
+
+def sintel(root: Path) -> Truth:
+    truth: Truth = {}
+    for number in (1, 2):
+        image = root / "training" / "final" / "alley_1" / f"frame_{number:04d}.png"
+        save_picture(image, number)
+        save_picture(root / "training" / "clean" / "alley_1" / f"frame_{number:04d}.png", number)
+        z = scene(number)
+        path = root / "training" / "depth" / "alley_1" / f"frame_{number:04d}.dpt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(struct.pack("<f", 202021.25) + struct.pack("<ii", z.shape[1], z.shape[0]))
+            for row in z:
+                file.write(struct.pack(f"<{len(row)}f", *row))
+        truth[image.relative_to(root).as_posix()] = z
+    return truth
+
+
+def eth3d(root: Path) -> Truth:
+    image = root / "courtyard" / "images" / "dslr_images" / "DSC_0286.JPG"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    turned = Image.Exif()
+    turned[0x112] = 6  # says "turn me"; the depth map does not
+    Image.fromarray(picture(0)).save(image, "JPEG", exif=turned)
+    z = scene(0)
+    z[7, 8] = np.nan
+    path = root / "courtyard" / "ground_truth_depth" / "dslr_images" / "DSC_0286.JPG"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.where(np.isnan(z), np.inf, z).astype("<f4").tofile(path)
+    return {image.relative_to(root).as_posix(): z}
+
+
+def diode(root: Path) -> Truth:
+    truth: Truth = {}
+    for domain in ("indoors", "outdoor"):
+        base = root / "val" / domain / "scene_00019" / "scan_00183" / f"00019_00183_{domain}_000_010"
+        image = base.with_name(f"{base.name}.png")
+        save_picture(image)
+        z = scene(3)
+        stored, mask = z.copy(), np.ones(z.shape)
+        mask[:3] = 0
+        stored[:3], z[:3] = 99.0, np.nan
+        save_npy(base.with_name(f"{base.name}_depth.npy"), stored[..., None].astype(np.float32))
+        save_npy(base.with_name(f"{base.name}_depth_mask.npy"), mask)
+        truth[image.relative_to(root).as_posix()] = z
+    return truth
+
+
+def diml(root: Path) -> Truth:
+    truth: Truth = {}
+    z = np.round(scene(1), 3)
+    z[0, 0] = np.nan
+    indoor = root / "indoor" / "test" / "LR" / "1. Cafe"
+    image = indoor / "color" / "in_00_160225_204756_c.png"
+    save_picture(image)
+    save_png16(indoor / "depth_filled" / "in_00_160225_204756_depth_filled.png", np.nan_to_num(z * 1000).round())
+    truth[image.relative_to(root).as_posix()] = z
+    full = root / "indoor" / "16. Billiard Hall" / "170101" / "B1"
+    image = full / "col" / "in_k_01_c.png"
+    save_picture(image)
+    save_png16(full / "up_png" / "in_k_01_ud.png", np.nan_to_num(z * 1000).round())
+    truth[image.relative_to(root).as_posix()] = z
+    outdoor = root / "outdoor" / "test" / "LR"
+    image = outdoor / "outleft" / "0100.png"
+    save_picture(image)
+    far = np.round(scene(2), 3)
+    save_png16(outdoor / "depthmap" / "0100.png", (far * 1000).round())
+    confidence = np.full(far.shape, 255, np.uint8)
+    confidence[10:] = 100
+    far[10:] = np.nan
+    (outdoor / "confidencemap").mkdir()
+    Image.fromarray(confidence).save(outdoor / "confidencemap" / "0100.png")
+    truth[image.relative_to(root).as_posix()] = far
+    return truth
+
+
+def hrwsi(root: Path) -> Truth:
+    """Inverse depth up to scale and shift: the depth that would give it at scale 1, shift 0."""
+    truth: Truth = {}
+    for split, name in (("train", "6001"), ("val", "7002")):
+        image = root / split / "imgs" / f"{name}.jpg"
+        save_picture(image)
+        z = scene(4)
+        inverse = np.round(500 / z).astype(np.uint8)
+        mask = np.full(z.shape, 255, np.uint8)
+        mask[-4:] = 0
+        for folder, values in (("gts", inverse), ("valid_masks", mask)):
+            (root / split / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(root / split / folder / f"{name}.png")
+        truth[image.relative_to(root).as_posix()] = np.where(mask > 0, 1 / inverse.astype(np.float64), np.nan)
+    return truth
+
+
+def synthetic(root: Path) -> Truth:
+    z = scene(0)
+    z[:2] = np.inf
+    save_picture(root / "images" / "000000.png")
+    save_npy(root / "depth" / "000000.npy", z.astype(np.float32))
+    item = {"image": "images/000000.png", "depth": "depth/000000.npy", "scene_kind": "room"}
+    (root / "index.json").write_text(json.dumps({"schema_version": 1, "complete": True, "items": [item]}))
+    return {"images/000000.png": z}
+
+
 @dataclass(frozen=True)
 class Written:
-    """A writer and what its truth is: metres within this tolerance (None: a unit of the scene's own)."""
+    """A writer, and how close in which quantity a reader must come to its truth."""
 
     write: Callable[[Path], Truth]
-    tolerance: float
-    unit: str = "m"
+    tolerance: float = 1e-6
+    quantity: str = "depth_m"
 
 
 WRITERS: dict[str, Written] = {
+    "blendedmvs": Written(blendedmvs, quantity="depth_unscaled"),
+    "diml": Written(diml),
+    "diode": Written(diode),
+    "eth3d": Written(eth3d),
+    "hrwsi": Written(hrwsi, quantity="disparity_relative"),
     "hypersim": Written(hypersim, 1e-5),
-    "vkitti2": Written(vkitti2, 1e-5),
     "irs": Written(irs, 1e-5),
-    "tartanair": Written(tartanair, 1e-6),
-    "blendedmvs": Written(blendedmvs, 1e-6, unit="scene"),
+    "kitti": Written(kitti),
+    "nyuv2": Written(nyuv2),
+    "sintel": Written(sintel),
+    "synthetic": Written(synthetic),
+    "tartanair": Written(tartanair),
+    "vkitti2": Written(vkitti2),
 }

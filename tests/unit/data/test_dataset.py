@@ -11,7 +11,6 @@ import pytest
 
 from datk.data import adapters
 from datk.data.dataset import MixedDataset, open_dataset
-from datk.data.synthetic import generate
 from datk.errors import DataError, UsageError
 from tests.unit.data.layouts import WRITERS, tartanair
 
@@ -63,15 +62,6 @@ def test_a_list_chooses_images_even_when_written_relative_to_another_folder(tmp_
     listing.write_text("Scene99/x/rgb_00000.jpg\n")
     with pytest.raises(DataError, match="1 of 1 paths are not in the data set, first 'Scene99"):
         open_dataset("vkitti2", tmp_path / "set", listing=listing)
-
-
-def test_our_own_renderings_are_a_data_set_like_any_other(tmp_path: Path) -> None:
-    generate(tmp_path, count=2, size=(28, 42), seed=0, renderer="embreex")
-    dataset = open_dataset("synthetic", tmp_path)
-    sample = dataset.read(1)
-    assert dataset.key(1) == "images/000001.png"
-    np.testing.assert_array_equal(sample.depth_m, np.load(tmp_path / "depth" / "000001.npy"))
-    assert sample.scene_kind == sample.scene != ""
 
 
 def test_a_mixture_reads_its_parts_in_the_order_of_its_counter(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _MEAN = np.array(IMAGENET_MEAN, dtype=np.float64)
 _STD = np.array(IMAGENET_STD, dtype=np.float64)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
     """Decode a picture as (H, W, 3) uint8 RGB; see decode_image.
 
     Raises DataError naming the file when it is missing, empty or not a picture OpenCV can decode.
@@ -30,18 +30,20 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode_image(data, name=str(path))
+    return decode_image(data, name=str(path), upright=upright)
 
 
-def decode_image(data: bytes, *, name: str) -> NDArray[np.uint8]:
+def decode_image(data: bytes, *, name: str, upright: bool = True) -> NDArray[np.uint8]:
     """Decode a picture's bytes as (H, W, 3) uint8 RGB.
 
-    EXIF rotation applied, grey and palette expanded, alpha dropped, 16 bits cut to the upper 8, CMYK converted.
+    upright: apply EXIF rotation (False: as stored, for pictures with a depth map of the stored pixels). Grey and
+    palette expanded, alpha dropped, 16 bits cut to the upper 8, CMYK converted.
     Raises DataError with `name` when it is empty, cut short or not a picture OpenCV can decode.
     """
     if _jpeg_cut_short(data):
         raise DataError(f"{name}: a JPEG without its end: the file is cut short", hint="copy it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    how = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     if image is None:
         raise DataError(f"{name}: not a readable picture", hint=f"expected one of {', '.join(IMAGE_SUFFIXES)}")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

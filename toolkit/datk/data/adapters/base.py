@@ -10,6 +10,8 @@ from typing import Literal
 from datk.data.adapters.layout import Layout, Missing, match_layouts
 from datk.data.sample import Sample
 
+NO_TRUTH = "images without ground truth"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
@@ -61,7 +63,7 @@ class Adapter:
     depth: str
     """Encoding, unit, invalid values and sky, in a sentence."""
     layouts: tuple[Layout, ...]
-    """Ways the set lies on disk; the first one found is taken."""
+    """Ways the set lies on disk; all that are found are read."""
     read: Callable[[Item], Sample]
     traps: tuple[str, ...] = ()
     paper_images: int | None = None
@@ -96,7 +98,13 @@ class Adapter:
                 )
                 for m in matched.pairs
             )
-            found = Scan(root=root, items=items, missing=matched.missing, layout=matched.layout.shown)
+            found = Scan(
+                root=root,
+                items=items,
+                missing=matched.missing,
+                left_out={NO_TRUTH: matched.alone} if matched.alone else {},
+                layout=" | ".join(layout.shown for layout in matched.layouts),
+            )
         items, left_out = found.items, dict(found.left_out)
         if self.leave_out is not None:
             reasons = [self.leave_out(item) for item in items]

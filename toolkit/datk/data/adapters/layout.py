@@ -30,6 +30,8 @@ class Layout:
     scene: str = ""
     """Name of the scene from the fields: `{scene}/{variant}`."""
     split: str = ""
+    images_alone: bool = False
+    """Images without a depth map are usual (KITTI): count them, do not call them missing."""
     note: str = ""
 
     @property
@@ -76,25 +78,35 @@ class Matched:
 
 @dataclass(frozen=True)
 class Matching:
-    """What match_layouts found."""
+    """What match_layouts found. alone: images without a depth map where that is usual."""
 
-    layout: Layout
+    layouts: tuple[Layout, ...]
     pairs: tuple[Matched, ...]
     missing: tuple[Missing, ...]
+    alone: int = 0
 
 
 def match_layouts(root: Path, layouts: Sequence[Layout], *, title: str, home: str) -> Matching:
-    """Pair the files below root by the first layout that any image and any depth map fit.
+    """Pair the files below root by every layout that fits, sorted by image path.
 
     Raises DataError when the folder is missing or holds no pair: it says what was expected, what lies there instead,
     and, where that can be told, which folder to name.
     """
     files = walk_files(root)
-    for layout in layouts:
-        matching = _match(files, layout)
-        if matching.pairs:
-            return matching
-    raise _why_no_pair(root, files, layouts, title, home)
+    found = [m for m in (_match(files, layout) for layout in layouts) if m.pairs]
+    if not found:
+        raise _why_no_pair(root, files, layouts, title, home)
+    pairs: dict[str, Matched] = {}
+    for matching in found:
+        for pair in matching.pairs:
+            pairs.setdefault(pair.image, pair)
+    used = {path for p in pairs.values() for path in (p.image, p.depth)}
+    return Matching(
+        tuple(m.layouts[0] for m in found),
+        tuple(pairs[image] for image in sorted(pairs)),
+        tuple(missing for m in found for missing in m.missing if missing.have not in used),
+        sum(m.alone for m in found),
+    )
 
 
 def _match(files: Sequence[str], layout: Layout) -> Matching:
@@ -104,23 +116,23 @@ def _match(files: Sequence[str], layout: Layout) -> Matching:
     found = {role: _find(files, layout, template, shared) for role, template in templates.items()}
     pairs: list[Matched] = []
     missing: list[Missing] = []
+    alone = 0
     for key, (image, values) in found["image"].items():
         lacks = [role for role in templates if key not in found[role]]
-        for role in lacks:
-            missing.append(Missing(image, _word(role), _fill(templates[role], values)))
+        if "depth" in lacks and layout.images_alone:
+            alone += 1
+            continue
+        missing += [Missing(image, _word(role), _fill(templates[role], values)) for role in lacks]
         if lacks:
             continue
         fields = {n: v for role in templates for n, v in found[role][key][1].items()}
         extra = {role: found[role][key][0] for role in layout.extra}
-        pairs.append(
-            Matched(
-                image, found["depth"][key][0], extra, fields, _fill(layout.scene, fields), _fill(layout.split, fields)
-            )
-        )
+        scene, split = _fill(layout.scene, fields), _fill(layout.split, fields)
+        pairs.append(Matched(image, found["depth"][key][0], extra, fields, scene, split))
     for key, (depth, values) in found["depth"].items():
         if key not in found["image"]:
             missing.append(Missing(depth, "image", _fill(layout.image, values)))
-    return Matching(layout, tuple(pairs), tuple(missing))
+    return Matching((layout,), tuple(pairs), tuple(missing), alone)
 
 
 def _find(
@@ -157,9 +169,11 @@ def _why_no_pair(root: Path, files: Sequence[str], layouts: Sequence[Layout], ti
         images = [p for p in files if image.fullmatch(p)]
         depths = [p for p in files if depth.fullmatch(p)]
         if images and depths:
+            lines = [f"  {m.text()}" for m in _match(files, layout).missing[:5]]
             return DataError(
-                f"{root}: {len(images)} images and {len(depths)} depth maps of {title}, but no image has its "
-                f"depth map: first image {images[0]}, first depth map {depths[0]}",
+                "\n".join(
+                    [f"{root}: {len(images)} images and {len(depths)} depth maps of {title}, none complete:", *lines]
+                ),
                 hint=f"expected {layout.shown}",
             )
         if images or depths:
