@@ -15,6 +15,7 @@ from datk.depth.preprocess import bucket_image, read_image
 from datk.depth.runner import Runner
 from datk.evaluate import benchmarks
 from datk.evaluate.benchmarks.pairs import BenchResult, PairSet
+from datk.evaluate.cached_runner import CachedRunner
 from datk.evaluate.gates import default_gates, judge
 from datk.evaluate.paired import PairedDrop, paired_drop
 from datk.evaluate.parity import Parity, compare, compare_input_paths
@@ -84,8 +85,9 @@ def measure(
     no_reference / no_teacher: the reason recorded where one is absent; empty = nothing is missing.
     """
     out = Measured()
-    parity = _parity(runner, reference, setting, "vs_float", no_reference, out, progress)
-    _parity(runner, teacher, setting, "vs_teacher", no_teacher, out, progress)
+    seen = CachedRunner(runner)  # both comparisons look at the same photographs; the bench, being large, is not kept
+    parity = _parity(seen, reference, setting, "vs_float", no_reference, out, progress)
+    _parity(seen, teacher, setting, "vs_teacher", no_teacher, out, progress)
     result = _bench(runner, setting, out, progress)
     drop: PairedDrop | None = None
     if reference is not None:
