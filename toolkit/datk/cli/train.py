@@ -29,6 +29,24 @@ def teacher(recipe: Recipe = "quickstart", out: Out = None, dry_run: DryRun = Fa
     run_and_print(load_recipe(find_recipe(recipe)), out, Selection(until="teacher"), dry_run=dry_run, json=json)
 
 
+@app.command("replay", help="Run a kept batch whose loss was not finite again, image by image, and say where it broke.")
+def replay(
+    folder: Annotated[Path, typer.Argument(help="non-finite-step-N, as a training left it.")], json: Json = False
+) -> None:
+    """See help."""
+    from dataclasses import asdict
+
+    from datk.cli.console import print_json, print_table
+    from datk.train.replay import replay as run_again
+
+    found = run_again(folder)
+    if json:
+        print_json([asdict(image) for image in found])
+        return
+    rows = [[i.name, f"{i.loss:.4g}", i.source, f"{100 * i.valid_fraction:.0f} %"] for i in found]
+    print_table(f"{folder.name}, float32, one image at a time", ["image", "loss", "first not finite", "valid"], rows)
+
+
 LABEL_HELP = """Label photographs with a teacher: 16-bit maps of disparity, smallest 0 and largest 65535 per photograph.
 
 Run again to continue; labels already there are kept.

@@ -84,7 +84,7 @@ def _teacher(recipe: Recipe) -> Stage:
         needs=("05-synthetic",),
         together=True,
         tools=TORCH,
-        code=(*DEPTH_CODE, "losses", "train", "data/sample.py"),
+        code=(*DEPTH_CODE, "losses", "train", "data/sample.py", "data/order.py"),
     )
 
 
@@ -126,7 +126,7 @@ def _student(recipe: Recipe) -> Stage:
         needs=("10-teacher", "20-pseudo-labels"),
         together=True,
         tools=TORCH,
-        code=(*DEPTH_CODE, "losses", "train"),
+        code=(*DEPTH_CODE, "losses", "train", "data/sample.py", "data/order.py"),
     )
 
 
