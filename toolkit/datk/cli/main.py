@@ -8,8 +8,26 @@ import traceback
 
 import typer
 
+<<<<<<< HEAD
 from datk.cli import data, distill, doctor, export, predict, quantize, recipes, report, run, targets, train, validate
 from datk.cli.launch import process_number
+=======
+from datk.cli import (
+    bench,
+    data,
+    distill,
+    doctor,
+    export,
+    predict,
+    quantize,
+    recipes,
+    report,
+    run,
+    targets,
+    train,
+    validate,
+)
+>>>>>>> 7653ac8 (Plan a benchmark like DA-2K; find candidate points; let experts vote)
 from datk.errors import DatkError
 
 GRACE_S = 10.0
@@ -38,6 +56,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(targets.app, name="targets")
 app.add_typer(doctor.app, name="doctor")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The annotation page: a Flask app served by waitress, its own HTML, CSS and JavaScript, nothing from elsewhere."""
