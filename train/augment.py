@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from datk.config.train_sections import AugmentSection
 from datk.depth.io_spec import Size
+from datk.measure.phases import phase
 
 Image = NDArray[np.float32]
 BLUR_SIGMA = (0.1, 2.0)
@@ -81,9 +82,10 @@ def _resize(
     y1 = min(max(round((box[0] + box[2]) * ratio_y), y0 + 1), array.shape[0])
     x1 = min(max(round((box[1] + box[3]) * ratio_x), x0 + 1), array.shape[1])
     part = array[y0:y1, x0:x1]
-    if interpolation == cv2.INTER_CUBIC:
-        part = part.astype(np.float32)
-    return np.asarray(cv2.resize(part, (size[1], size[0]), interpolation=interpolation))
+    with phase("resize"):
+        if interpolation == cv2.INTER_CUBIC:
+            part = part.astype(np.float32)
+        return np.asarray(cv2.resize(part, (size[1], size[0]), interpolation=interpolation))
 
 
 def _colour(image: Image, section: AugmentSection, rng: np.random.Generator) -> Image:

@@ -13,6 +13,7 @@ from datk.data.adapters.base import Adapter, Item
 from datk.data.order import Mixture
 from datk.data.sample import Sample
 from datk.errors import DataError, UsageError
+from datk.measure.phases import phase
 
 
 class DepthDataset(Protocol):
@@ -47,7 +48,8 @@ class AdaptedDataset:
 
     def read(self, index: int) -> Sample:
         item = self.items[index]
-        sample = self.adapter.read(item)
+        with phase("decode"):
+            sample = self.adapter.read(item)
         return replace(sample, scene=item.scene, split=item.split, licence=sample.licence or self.adapter.licence)
 
 

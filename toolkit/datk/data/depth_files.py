@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datk.errors import DataError, EnvironmentLacks
+from datk.measure.phases import phase
 
 FloatMap = NDArray[np.float32]
 
@@ -20,7 +21,8 @@ _DPT_TAG = 202021.25
 def read_bytes(path: Path) -> bytes:
     """A file's bytes. Raises DataError when it cannot be read or is empty."""
     try:
-        data = path.read_bytes()
+        with phase("read"):
+            data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if not data:
@@ -37,7 +39,7 @@ def read_pfm(path: Path) -> FloatMap:
     header = _PFM_HEADER.match(data)
     if header is None:
         raise DataError(f"{path}: not a one-channel PFM (it begins {data[:8]!r})", hint="expected 'Pf', size, scale")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = _decoded(data, path)
     if pixels is None:
         wanted = int(header[1]) * int(header[2]) * 4
         raise DataError(f"{path}: cut short: {len(data) - header.end()} bytes of pixels, expected {wanted}")
@@ -91,7 +93,7 @@ def read_npy(path: Path) -> FloatMap:
 
 def read_png16(path: Path) -> NDArray[np.uint16]:
     """(H, W) uint16 from a 16-bit grey PNG, raw values."""
-    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = _decoded(read_bytes(path), path)
     if pixels is None:
         raise DataError(f"{path}: not a readable PNG", hint="copy it again")
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
@@ -104,7 +106,7 @@ def read_png16(path: Path) -> NDArray[np.uint16]:
 
 def read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """(H, W) from an 8- or 16-bit grey PNG, raw values; of a colour PNG the channels must be equal."""
-    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = _decoded(read_bytes(path), path)
     if pixels is None:
         raise DataError(f"{path}: not a readable PNG", hint="copy it again")
     if pixels.ndim == 3:
@@ -134,6 +136,14 @@ def read_raw_float32(path: Path, size: tuple[int, int]) -> FloatMap:
             hint="the depth belongs to another version of the image (distorted or undistorted, resized)",
         )
     return np.frombuffer(data, "<f4").reshape(size).astype(np.float32)
+
+
+def _decoded(data: bytes, path: Path) -> NDArray | None:
+    """Pixels as stored, or None when OpenCV cannot decode them."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # a header that promises more pixels than OpenCV takes
+        raise DataError(f"{path}: not readable ({error.err})", hint="copy it again") from error
 
 
 def _as_map(values: NDArray, path: Path) -> FloatMap:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from datk.depth.io_spec import IMAGENET_MEAN, IMAGENET_STD, PATCH, Size
 from datk.errors import DataError, UsageError
+from datk.measure.phases import phase
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _MEAN = np.array(IMAGENET_MEAN, dtype=np.float64)
@@ -27,7 +28,8 @@ def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
     Raises DataError naming the file when it is missing, empty or not a picture OpenCV can decode.
     """
     try:
-        data = path.read_bytes()
+        with phase("read"):
+            data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     return decode_image(data, name=str(path), upright=upright)
@@ -43,10 +45,14 @@ def decode_image(data: bytes, *, name: str, upright: bool = True) -> NDArray[np.
     if _jpeg_cut_short(data):
         raise DataError(f"{name}: a JPEG without its end: the file is cut short", hint="copy it again")
     how = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
-    if image is None:
-        raise DataError(f"{name}: not a readable picture", hint=f"expected one of {', '.join(IMAGE_SUFFIXES)}")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    with phase("decode"):
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
+        except cv2.error as error:  # a header that promises more pixels than OpenCV takes
+            raise DataError(f"{name}: not a readable picture ({error.err})", hint="copy it again") from error
+        if image is None:
+            raise DataError(f"{name}: not a readable picture", hint=f"expected one of {', '.join(IMAGE_SUFFIXES)}")
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _jpeg_cut_short(data: bytes) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datk.depth.preprocess import decode_image
+from datk.measure.phases import phase
 
 
 class ImageSource(Protocol):
@@ -50,4 +51,6 @@ class EncodedSource(ABC):
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB; see datk.depth.preprocess.decode_image."""
-        return decode_image(self.encoded(index), name=f"{self.name}: {self.key(index)}")
+        with phase("read"):
+            data = self.encoded(index)
+        return decode_image(data, name=f"{self.name}: {self.key(index)}")

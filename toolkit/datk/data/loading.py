@@ -1,0 +1,158 @@
+"""Samples made ahead of their use, in order, by threads or processes, with what each worker spends its time on."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from datk.errors import DatkError
+from datk.measure.phases import take
+
+T = TypeVar("T")
+
+
+@dataclass
+class WorkerReport:
+    """What one worker did. busy_s: seconds at work. phases_s: of these, seconds by phase (read, decode, resize)."""
+
+    worker: str
+    items: int = 0
+    busy_s: float = 0.0
+    phases_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def items_per_s(self) -> float:
+        """Items a second of work, waiting for the consumer not counted."""
+        return self.items / self.busy_s if self.busy_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class _Made(Generic[T]):
+    value: T | DatkError
+    worker: str
+    took_s: float
+    phases_s: dict[str, float]
+
+
+class Loader(Generic[T]):
+    """Iterates make(start), ..., make(stop - 1) in that order; `workers * ahead` of them are under way or waiting.
+
+    make: a pure function of a number, of images or of whole batches. workers: 0 makes each when it is asked for.
+    how: "threads" (image decoders release Python's lock; nothing is copied) or "processes" (for HDF5 and other
+    decoders that do not; make must be picklable). Errors of make appear at their place in the order.
+    `waited_s` is how long the consumer stood waiting: 0 on a step means the data kept up.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], T],
+        *,
+        start: int,
+        stop: int,
+        workers: int = 2,
+        how: Literal["threads", "processes"] = "threads",
+        ahead: int = 2,
+    ) -> None:
+        self.make, self.start, self.stop = make, start, stop
+        self.workers, self.how, self.ahead = workers, how, ahead
+        self.waited_s = 0.0
+        self._reports: dict[str, WorkerReport] = {}
+
+    @property
+    def reports(self) -> list[WorkerReport]:
+        """One a worker, so far."""
+        return [self._reports[name] for name in sorted(self._reports)]
+
+    def __iter__(self) -> Iterator[T]:
+        made = self._inline() if self.workers == 0 else self._threads() if self.how == "threads" else self._processes()
+        while True:
+            begun = time.perf_counter()
+            item = next(made, None)
+            self.waited_s += time.perf_counter() - begun
+            if item is None:
+                return
+            self._count(item)
+            if isinstance(item.value, DatkError):
+                raise item.value
+            yield item.value
+
+    def _count(self, item: _Made[T]) -> None:
+        report = self._reports.setdefault(item.worker, WorkerReport(item.worker))
+        report.items += 1
+        report.busy_s += item.took_s
+        for name, seconds in item.phases_s.items():
+            report.phases_s[name] = report.phases_s.get(name, 0.0) + seconds
+
+    def _inline(self) -> Iterator[_Made[T]]:
+        for number in range(self.start, self.stop):
+            yield _timed(self.make, number)
+
+    def _threads(self) -> Iterator[_Made[T]]:
+        waiting: deque[Future[_Made[T]]] = deque()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="load")
+        try:
+            for number in range(self.start, self.stop):
+                waiting.append(pool.submit(_timed, self.make, number))
+                if len(waiting) >= self.workers * self.ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _processes(self) -> Iterator[_Made[T]]:
+        from torch.utils.data import DataLoader
+
+        yield from DataLoader(
+            _Numbers(self.make, self.start, self.stop),  # type: ignore[arg-type]
+            batch_size=None,
+            shuffle=False,
+            num_workers=self.workers,
+            prefetch_factor=self.ahead,
+            collate_fn=_as_it_is,
+            worker_init_fn=_one_thread_each,
+            multiprocessing_context="spawn",  # a fork would copy locks that threads of this process hold
+        )
+
+
+class _Numbers(Generic[T]):
+    """A map-style data set over start, ..., stop - 1."""
+
+    def __init__(self, make: Callable[[int], T], start: int, stop: int) -> None:
+        self.make, self.start, self.stop = make, start, stop
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def __getitem__(self, offset: int) -> _Made[T]:
+        return _timed(self.make, self.start + offset)
+
+
+def _timed(make: Callable[[int], T], number: int) -> _Made[T]:
+    take()
+    begun = time.perf_counter()
+    value: T | DatkError
+    try:
+        value = make(number)
+    except DatkError as error:
+        value = error
+    thread = threading.current_thread().name.replace("load_", "thread ").replace("MainThread", "process")
+    worker = thread if thread.startswith("thread") else f"{thread} {os.getpid()}"
+    return _Made(value, worker, time.perf_counter() - begun, take())
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _one_thread_each(worker: int) -> None:
+    """The workers are the parallelism: OpenCV must not start threads of its own in each."""
+    import cv2
+
+    cv2.setNumThreads(1)
