@@ -8,10 +8,6 @@ import traceback
 
 import typer
 
-<<<<<<< HEAD
-from datk.cli import data, distill, doctor, export, predict, quantize, recipes, report, run, targets, train, validate
-from datk.cli.launch import process_number
-=======
 from datk.cli import (
     bench,
     data,
@@ -27,7 +23,7 @@ from datk.cli import (
     train,
     validate,
 )
->>>>>>> 7653ac8 (Plan a benchmark like DA-2K; find candidate points; let experts vote)
+from datk.cli.launch import process_number
 from datk.errors import DatkError
 
 GRACE_S = 10.0
