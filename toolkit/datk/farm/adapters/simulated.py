@@ -1,0 +1,104 @@
+"""A device that does not exist: it answers at once, with maps made from the picture's own brightness.
+
+For tests of queue, leases and reports. Everything it returns is marked simulated and never reported as measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from datk.farm.adapters.base import Adapter, Log, Session
+from datk.farm.errors import AgentCrashed, ConnectionLost, CorruptResult, DeviceBusy, DeviceError, JobTimeout
+from datk.farm.inventory import Device, Simulation
+from datk.farm.job import Job
+
+FAULTS: dict[str, type[DeviceError]] = {
+    "connection": ConnectionLost,
+    "crash": AgentCrashed,
+    "corrupt": CorruptResult,
+    "hang": JobTimeout,
+    "busy": DeviceBusy,
+}
+_tried: dict[tuple[str, str], int] = {}
+
+
+class SimulatedSession:
+    """A Session without a device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._simulation = device.simulated or Simulation()
+
+    async def probe(self) -> dict[str, object]:
+        """What it claims to be."""
+        runtimes = dict.fromkeys(self._device.runtimes or ("litert", "onnxruntime"), "simulated")
+        return {"machine": "simulated", "model": "no device", "runtimes": runtimes}
+
+    async def run_job(self, job: Job, out: Path, log: Log) -> None:
+        """Fail as told, then write a result of the right form."""
+        attempt = _tried.get((self._device.name, job.key), 0)
+        _tried[(self._device.name, job.key)] = attempt + 1
+        await asyncio.sleep(self._simulation.job_s)
+        if attempt < len(self._simulation.fail):
+            fault = self._simulation.fail[attempt]
+            raise FAULTS[fault](f"{self._device.name}: simulated {fault}")
+        (out / "result.json").write_text(json.dumps(_result(job, _predictions(job, out))), encoding="utf-8")
+        log("simulated")
+
+
+def _predictions(job: Job, out: Path) -> dict[str, Any]:
+    """Brightness as a map. float16 holds k/256 exactly."""
+    import numpy as np
+
+    images = np.load(job.inputs.path, mmap_mode="r", allow_pickle=False)
+    maps = (images.mean(axis=3, dtype=np.float32).round() / 256).astype(np.float16)  # (n, h, w)
+    np.save(out / "predictions.npy", maps)
+    digest = hashlib.sha256((out / "predictions.npy").read_bytes()).hexdigest()
+    raw = hashlib.sha256(maps.astype(np.float32).tobytes()).hexdigest()
+    n = len(maps)
+    shape = list(maps.shape)
+    return {"sha256": digest, "shape": shape, "scale": [1.0] * n, "shift": [0.0] * n, "float32_sha256": raw}
+
+
+def _result(job: Job, predictions: dict[str, Any]) -> dict[str, Any]:
+    timing = job.timing
+    parts = [
+        {
+            "role": part.role,
+            "sha256": part.sha256,
+            "load_ms": 0.0,
+            "first_run_ms": 0.0,
+            "times_ms": [[[0.0, 0.0, 0.0]] * timing.runs] * timing.rounds,
+            "placement": None,
+            "no_placement": "simulated",
+        }
+        for part in job.parts
+    ]
+    memory = {"start_bytes": None, "loaded_bytes": None, "peak_bytes": None}
+    work = {"runtime": "simulated", "parts": parts, "predictions": predictions, "memory": memory}
+    work |= {"sensors_before": {}, "sensors_after": {}}
+    return {
+        "schema_version": 1,
+        "job": job.key[:16],
+        "outcome": "ok",
+        "error": None,
+        "exit_code": 0,
+        "work": work,
+        "device": {"machine": "simulated", "model": "no device"},
+        "log": "",
+        "wall_s": 0.0,
+    }
+
+
+@asynccontextmanager
+async def _open(device: Device) -> AsyncIterator[Session]:
+    yield SimulatedSession(device)
+
+
+ADAPTER = Adapter(kind="simulated", title="no device at all; for tests", figures="simulated", open=_open)

@@ -1,0 +1,1 @@
+"""Artifacts of a run on devices: jobs, host scoring, verdict stages."""
