@@ -14,6 +14,7 @@ from datk.cli import (
     distill,
     doctor,
     export,
+    farm,
     predict,
     quantize,
     recipes,
@@ -49,6 +50,7 @@ app.command("pseudo-label", help=train.LABEL_HELP)(train.pseudo_label)
 app.command("report", help=report.HELP)(report.command)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
+app.add_typer(farm.app, name="farm")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(targets.app, name="targets")
 app.add_typer(doctor.app, name="doctor")
