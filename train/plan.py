@@ -31,30 +31,59 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes in bytes, times in seconds."""
+    """Memory of one process in bytes, times in seconds."""
 
     net: str
     parameters: int
     batch_size: int
     steps: int
+    processes: int
+    sharding: str
     device: str
     precision: Precision
     weights_bytes: int
+    gradients_bytes: int
     optimiser_bytes: int
-    """Gradients, two Adam moments and, with ema_decay, the average."""
-    activations_bytes: int
-    """Kept for the backward pass, whole batch."""
+    """Two Adam moments and, with ema_decay, the average."""
+    gathered_bytes: int
+    """Under fsdp: what lies outside the blocks and two blocks, whole, while a step computes."""
+    activations_kept_bytes: int
+    """For the backward pass of the images that go through the net at once, nothing recomputed."""
+    activations_recomputed_bytes: int
+    """The same with activation checkpointing: each block's input, all of one block, the head."""
+    checkpointing: bool
+    images_at_once: int
     reference_bytes: int
     """Weights of the frozen encoder the features come from."""
     available_bytes: int
-    flops_per_step: float
+    flops_per_image: float
+    """Forward and backward, recomputation and the reference's forward included; 2 a multiply-add."""
     step_s: float
     step_s_source: str
     """measured (a few images, scaled to the batch) or estimated (FLOPs over a measured matrix-product rate)."""
 
     @property
+    def activations_bytes(self) -> int:
+        return self.activations_recomputed_bytes if self.checkpointing else self.activations_kept_bytes
+
+    @property
     def memory_bytes(self) -> int:
-        return self.weights_bytes + self.optimiser_bytes + self.activations_bytes + self.reference_bytes
+        return self.fixed_bytes + self.activations_bytes
+
+    @property
+    def fixed_bytes(self) -> int:
+        """What does not depend on the batch."""
+        own = self.weights_bytes + self.gradients_bytes + self.optimiser_bytes
+        return own + self.gathered_bytes + self.reference_bytes
+
+    @property
+    def flops_per_step(self) -> float:
+        return self.flops_per_image * self.batch_size
+
+    @property
+    def images(self) -> int:
+        """Samples seen in all."""
+        return self.steps * self.batch_size
 
     @property
     def total_s(self) -> float:
@@ -64,32 +93,52 @@ class Plan:
     def fits(self) -> bool:
         return self.memory_bytes <= self.available_bytes
 
+    def memory_words(self) -> str:
+        """The memory sum of one process in words."""
+        terms = {
+            "weights": self.weights_bytes,
+            "gradients": self.gradients_bytes,
+            "optimiser": self.optimiser_bytes,
+            "gathered blocks": self.gathered_bytes,
+            f"activations of {self.images_at_once} images": self.activations_bytes,
+            "reference encoder": self.reference_bytes,
+        }
+        said = " + ".join(f"{name} {size / GIB:.2f}" for name, size in terms.items() if size)
+        shared = f" a process ({self.sharding} over {self.processes})" if self.processes > 1 else ""
+        return f"{said} = {self.memory_bytes / GIB:.2f} GiB{shared}"
+
+    def activations_words(self) -> str:
+        """What checkpointing would change."""
+        kept, redone = self.activations_kept_bytes / GIB, self.activations_recomputed_bytes / GIB
+        used = "used" if self.checkpointing else "not used"
+        return f"{kept:.2f} GiB kept, {redone:.2f} GiB with activation_checkpointing ({used})"
+
     def arithmetic(self) -> str:
-        """The memory sum in words."""
-        gib = [
-            b / GIB for b in (self.weights_bytes, self.optimiser_bytes, self.activations_bytes, self.reference_bytes)
-        ]
+        """The memory sum against what there is."""
         return (
-            f"{self.net}, batch {self.batch_size}: weights {gib[0]:.2f} + gradients and optimiser {gib[1]:.2f} + "
-            f"activations {gib[2]:.2f} + reference encoder {gib[3]:.2f} = {self.memory_bytes / GIB:.2f} GiB, "
+            f"{self.net}, batch {self.batch_size}: {self.memory_words()}, "
             f"available {self.available_bytes / GIB:.2f} GiB on {self.device}"
         )
 
 
-def plan(section: TeacherSection | StudentSection, *, teacher_size: str | None = None, measure: bool = True) -> Plan:
+def plan(
+    section: TeacherSection | StudentSection,
+    *,
+    teacher_size: str | None = None,
+    measure: bool = True,
+    processes: int = 1,
+) -> Plan:
     """Estimate a stage. teacher_size: preset of the teacher where its encoder gives the features.
 
     With measure, forward and backward of a few images are timed where that is expected to take seconds; a
-    schedule.budget_s then sets the steps. Raises EnvironmentLacks for a device or precision that is not there.
+    schedule.budget_s then sets the steps. processes: how many share a step. Raises EnvironmentLacks for a device or
+    precision that is not there.
     """
     schedule = section.schedule
     device = choose_device(schedule.device)
     precision = choose_precision(schedule.precision, device)
-    with torch.device("meta"):
-        net = DepthAnything(section.size)
-    parameters = sum(p.numel() for p in net.parameters())
-    trainable = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    kept, flops = _cost_of_one_image(section.size, section.input_size)
+    cost = cost_of_one_image(section.size, section.input_size)
+    flops = cost.flops_recomputing if schedule.activation_checkpointing else cost.flops
     reference = _reference_size(section, teacher_size)
     reference_parameters = 0
     if reference is not None:
@@ -99,25 +148,35 @@ def plan(section: TeacherSection | StudentSection, *, teacher_size: str | None =
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             encoder.pretrained(torch.empty(1, 3, *section.input_size, device="meta"))
         flops += counter.get_total_flops()
+    own = -(-schedule.batch_size // processes)  # rounded up
+    at_once = min(own, schedule.micro_batch or own)
     image_s, source = flops / (_matmul_flops_per_s(device, precision) * EFFICIENCY), "estimated"
-    probe = min(PROBE_IMAGES, schedule.batch_size)
+    probe = min(PROBE_IMAGES, at_once)
     if measure and reference is None and image_s * probe < LONGEST_PROBE_S:
         image_s, source = _timed_image_s(section.size, section.input_size, probe, device, precision), "measured"
-    step_s = image_s * schedule.batch_size
-    shrink = BF16_ACTIVATIONS if precision == "bf16" else 1.0
+    step_s = image_s * own
+    shrink = (BF16_ACTIVATIONS if precision == "bf16" else 1.0) * at_once
+    shards = processes if schedule.sharding == "fsdp" else 1
     return Plan(
         net=section.size,
-        parameters=parameters,
+        parameters=cost.parameters,
         batch_size=schedule.batch_size,
         steps=schedule.steps if schedule.budget_s is None else max(1, int(schedule.budget_s / step_s)),
+        processes=processes,
+        sharding=schedule.sharding,
         device=str(device),
         precision=precision,
-        weights_bytes=4 * parameters,
-        optimiser_bytes=4 * trainable * (3 if schedule.ema_decay is None else 4),
-        activations_bytes=int(kept * schedule.batch_size * shrink),
+        weights_bytes=4 * cost.parameters // shards,
+        gradients_bytes=4 * cost.trainable // shards,
+        optimiser_bytes=4 * cost.trainable * (2 if schedule.ema_decay is None else 3) // shards,
+        gathered_bytes=4 * cost.gathered if shards > 1 else 0,
+        activations_kept_bytes=int(cost.kept * shrink),
+        activations_recomputed_bytes=int(cost.kept_recomputing * shrink),
+        checkpointing=schedule.activation_checkpointing,
+        images_at_once=at_once,
         reference_bytes=4 * reference_parameters,
         available_bytes=available_memory_bytes(device),
-        flops_per_step=float(flops) * schedule.batch_size,
+        flops_per_image=float(flops),
         step_s=step_s,
         step_s_source=source,
     )
@@ -126,9 +185,11 @@ def plan(section: TeacherSection | StudentSection, *, teacher_size: str | None =
 def require_fit(planned: Plan) -> None:
     """Raise EnvironmentLacks with the arithmetic when the memory does not suffice."""
     if not planned.fits:
-        spare = planned.available_bytes - (planned.memory_bytes - planned.activations_bytes)
-        batch = int(spare / (planned.activations_bytes / planned.batch_size))
-        hint = f"batch_size: {batch} would fit" if batch >= 1 else "take a smaller --size or a machine with more memory"
+        spare = planned.available_bytes - planned.fixed_bytes
+        images = int(spare / (planned.activations_bytes / planned.images_at_once))
+        hint = "take a smaller --size or a machine with more memory"
+        if images >= 1:
+            hint = f"schedule.micro_batch: {images} would fit and gives the same steps"
         raise EnvironmentLacks(f"training does not fit: {planned.arithmetic()}", hint=hint)
 
 
@@ -152,26 +213,73 @@ def _reference_size(section: TeacherSection | StudentSection, teacher_size: str 
     return by_source[section.feature_source]
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What one image of a training pass takes, counted on shapes alone. Bytes in float32."""
+
+    parameters: int
+    trainable: int
+    gathered: int
+    """Parameters outside the blocks and in two blocks."""
+    kept: int
+    """Bytes kept for the backward pass."""
+    kept_recomputing: int
+    """The same with each block recomputed: the blocks' inputs, all of one block, the rest."""
+    flops: int
+    flops_recomputing: int
+    flops_forward: int
+
+
 @cache
-def _cost_of_one_image(size_name: str, size: Size) -> tuple[int, int]:
-    """(bytes kept for the backward pass, floating-point operations of a training pass), without computing anything."""
+def cost_of_one_image(size_name: str, size: Size) -> Cost:
+    """Count parameters, kept bytes and operations of a net on one image of (height, width), without computing."""
     with torch.device("meta"):
         net = DepthAnything(size_name)
     own = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
     alive: list[torch.UntypedStorage] = []  # an address is an identity only while its owner lives
     kept: dict[int, int] = {}
+    kept_in_blocks: dict[int, int] = {}
+    inputs = block_flops = begun = 0
+    inside = False
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         alive.append(storage)
-        if storage._cdata not in own:
+        if storage._cdata not in own and storage._cdata not in kept:
             kept[storage._cdata] = storage.nbytes()
+            if inside:
+                kept_in_blocks[storage._cdata] = storage.nbytes()
         return tensor
 
+    def enter(_: object, given: tuple[Tensor]) -> None:
+        nonlocal inside, inputs, begun
+        inside, begun = True, counter.get_total_flops()
+        inputs += given[0].nbytes
+
+    def leave(*_: object) -> None:
+        nonlocal inside, block_flops
+        inside = False
+        block_flops += counter.get_total_flops() - begun
+
+    for block in net.pretrained.blocks:
+        block.register_forward_pre_hook(enter)
+        block.register_forward_hook(leave)
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         raw, _ = net.forward_train(torch.empty(1, 3, *size, device="meta"))
+        forward = counter.get_total_flops()
         raw.sum().backward()
-    return sum(kept.values()), counter.get_total_flops()
+    blocks, in_blocks, total = len(net.pretrained.blocks), sum(kept_in_blocks.values()), sum(kept.values())
+    parameters = sum(p.numel() for p in net.parameters())
+    return Cost(
+        parameters=parameters,
+        trainable=sum(p.numel() for p in net.parameters() if p.requires_grad),
+        gathered=parameters - (blocks - 2) * sum(p.numel() for p in net.pretrained.blocks[0].parameters()),
+        kept=total,
+        kept_recomputing=total - in_blocks + inputs + in_blocks // blocks,
+        flops=counter.get_total_flops(),
+        flops_recomputing=counter.get_total_flops() + block_flops,
+        flops_forward=forward,
+    )
 
 
 def _matmul_flops_per_s(device: torch.device, precision: Precision) -> float:

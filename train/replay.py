@@ -56,7 +56,7 @@ def _replay_one(
     net: DepthAnything, section: LossSection, name: str, image: Tensor, target: Tensor, valid: Tensor
 ) -> Replayed:
     found: list[str] = []
-    checks = {"weights": list(net.parameters()), "image": [image], "target": [target[valid]]}
+    checks: dict[str, list[Tensor]] = {"weights": [*net.parameters()], "image": [image], "target": [target[valid]]}
     found += [what for what, values in checks.items() if not all(_finite(v) for v in values)]
     with _watched(net, found):
         raw, _ = net.forward_train(image)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from datk.config.schema import Recipe
 from datk.config.train_sections import ScheduleSection, StudentSection, TeacherSection
-from datk.errors import EnvironmentLacks
-from datk.train.plan import plan, require_fit
+from datk.errors import EnvironmentLacks, UsageError
+from datk.models.depth_anything import DepthAnything
+from datk.pipeline.training_plan import plan_json, plan_rows
+from datk.train.plan import cost_of_one_image, plan, require_fit
+from datk.train.projection import GPUS, PAPER, Projection, gpu_named
 
 ON_CPU = ScheduleSection(steps=100, batch_size=8, device="cpu", precision="fp32")
 
@@ -17,7 +23,9 @@ def test_parameters_and_flops_are_the_published_ones() -> None:
     planned = plan(TeacherSection(size="small", input_size=(252, 252), schedule=ON_CPU), measure=False)
     assert planned.parameters == 24_785_089
     assert planned.flops_per_step == pytest.approx(8 * 3 * 21.1e9, rel=0.05), "three times 21.1 G an image at 252"
-    assert planned.optimiser_bytes == pytest.approx(3 * 4 * 24.8e6, rel=0.02)
+    assert planned.optimiser_bytes == pytest.approx(2 * 4 * 24.8e6, rel=0.02)
+    assert planned.gradients_bytes == pytest.approx(4 * 24.8e6, rel=0.02)
+    assert planned.images == 800
     assert planned.step_s_source == "estimated" and planned.fits
 
 
@@ -57,4 +65,67 @@ def test_what_does_not_fit_is_told_with_the_arithmetic() -> None:
     roomy = dataclasses.replace(planned, available_bytes=planned.memory_bytes - planned.activations_bytes // 2)
     with pytest.raises(EnvironmentLacks) as caught:
         require_fit(roomy)
-    assert "batch_size: 4 would fit" in (caught.value.hint or "")
+    assert "micro_batch: 4 would fit and gives the same steps" in (caught.value.hint or "")
+
+
+def test_recomputing_counts_the_blocks_inputs_one_block_and_a_second_forward() -> None:
+    net, cost = DepthAnything("tiny"), cost_of_one_image("tiny", (56, 56))
+    tokens, blocks = 1 + 4 * 4, len(net.pretrained.blocks)
+    saved = 0
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal saved
+        saved += tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        net.depth_head(net.pretrained(torch.zeros(1, 3, 56, 56)), (4, 4))
+    assert cost.kept <= saved, "each storage once, weights not at all"
+    assert cost.kept_recomputing < 0.6 * cost.kept
+    assert cost.kept_recomputing > blocks * tokens * net.preset.dim * 4
+    net.pretrained.gradient_checkpointing = True
+    with FlopCounterMode(display=False) as counter:
+        net.forward_train(torch.zeros(1, 3, 56, 56))[0].sum().backward()
+    real = counter.get_total_flops()  # stops recomputing a block at the last thing its backward pass needs
+    assert 0.97 * cost.flops_recomputing <= real <= cost.flops_recomputing
+    assert real > 1.1 * cost.flops
+
+
+def test_fsdp_shares_weights_gradients_and_optimiser_and_micro_batches_shrink_the_activations() -> None:
+    schedule = ON_CPU.model_copy(update={"sharding": "fsdp", "micro_batch": 2})
+    section = TeacherSection(size="tiny", input_size=(28, 28), schedule=schedule)
+    one, four = (plan(section, measure=False, processes=n) for n in (1, 4))
+    assert four.weights_bytes == one.weights_bytes // 4 and four.optimiser_bytes == one.optimiser_bytes // 4
+    assert four.gathered_bytes > 0 == one.gathered_bytes
+    assert four.images_at_once == one.images_at_once == 2
+    whole = plan(TeacherSection(size="tiny", input_size=(28, 28), schedule=ON_CPU), measure=False)
+    assert whole.activations_bytes == 4 * one.activations_bytes
+    assert "fsdp over 4" in four.memory_words() and "gathered blocks" in four.memory_words()
+
+
+def test_the_projection_is_operations_over_what_the_card_does() -> None:
+    """70.8 A100-hours for a student S: 345 GFLOP x 92.16 million images at 40 % of 312 TFLOP/s, by hand."""
+    student = next(s for s in PAPER if s.size == "small")
+    assert student.images == 92_160_000
+    found = Projection(3 * 115e9, student.images, GPUS["a100"], 64)
+    assert found.gpu_hours == pytest.approx(345e9 * 92.16e6 / (312e12 * 0.4) / 3600)
+    assert found.gpu_hours == pytest.approx(70.8, rel=0.01) and found.hours == pytest.approx(70.8 / 64, rel=0.01)
+    assert "= 70.8 a100 hours (62.9 to 113 at 0.45 to 0.25); on 64: 66.3 min" in found.arithmetic()
+    with pytest.raises(UsageError, match="no GPU named 'h10'") as caught:
+        gpu_named("h10")
+    assert "did you mean 'h100'" in (caught.value.hint or "")
+
+
+def test_the_plan_of_a_recipe_says_every_figure_and_its_arithmetic() -> None:
+    recipe = Recipe(
+        name="p",
+        teacher=TeacherSection(size="tiny", input_size=(28, 28), schedule=ON_CPU),
+        student=StudentSection(size="tiny", input_size=(28, 28), schedule=ON_CPU),
+    )
+    plans = {"teacher": plan(recipe.teacher, measure=False)} if recipe.teacher else {}
+    rows = {figure: value for _, figure, value in plan_rows(plans, [(GPUS["h100"], 8)])}
+    assert rows["samples"] == "100 steps x 8 images = 800 seen, in fp32"
+    assert "with activation_checkpointing (not used)" in rows["activations"]
+    assert "x 800 images / (989 TFLOP/s x 0.40)" in rows["on 8 h100"]
+    said = plan_json(plans, [(GPUS["h100"], 8)])["teacher"]
+    assert said["images"] == 800 and said["projections"][0]["gpus"] == 8

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from datk.cli.planning import GpuCount, GpuName, Plan
+
 HELP = """Distil a student from a teacher's pseudo-labels on real photographs.
 
 Without --images and --teacher it uses what datk ships: photographs, and a teacher trained here on
@@ -37,20 +39,22 @@ def command(
     ] = None,
     input_size: Annotated[str | None, typer.Option(help="Training crop, 518 or HxW, multiples of 14.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Parameters, memory and time with the arithmetic; run nothing.")
-    ] = False,
+    plan: Plan = False,
+    gpu: GpuName = None,
+    gpus: GpuCount = 8,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/distill-SIZE.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
     """See HELP."""
-    from datk.cli.console import print_json, print_table, say
+    from datk.cli.console import say
+    from datk.cli.launch import processes
+    from datk.cli.planning import show_plan
     from datk.cli.running import run_and_print
     from datk.depth.preprocess import parse_size
     from datk.pipeline.distill import DistillRequest, distill_recipe, parse_budget
     from datk.pipeline.execute import Selection
-    from datk.pipeline.training_plan import check_fits, plan_json, plan_rows, training_plans
+    from datk.pipeline.training_plan import check_fits, training_plans
 
     recipe, said = distill_recipe(
         DistillRequest(
@@ -65,12 +69,8 @@ def command(
     )
     for line in said:
         say(line)
-    plans = training_plans(recipe, measure=plan)
     if plan:
-        if json:
-            print_json(plan_json(plans))
-        else:
-            print_table("plan", ["stage", "figure", "value"], plan_rows(plans))
-    check_fits(plans)
-    if not plan:
-        run_and_print(recipe, out, Selection(), dry_run=dry_run, json=json)
+        show_plan(recipe, gpu=gpu, gpus=gpus, json=json)
+        return
+    check_fits(training_plans(recipe, measure=False, processes=processes()))
+    run_and_print(recipe, out, Selection(), dry_run=dry_run, json=json)

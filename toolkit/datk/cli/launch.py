@@ -13,3 +13,8 @@ def launched_together() -> bool:
 def process_number() -> int:
     """This process's rank; 0 when it is alone."""
     return int(os.environ.get("RANK", "0")) if launched_together() else 0
+
+
+def processes() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if launched_together() else 1

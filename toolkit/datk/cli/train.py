@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from datk.cli.planning import GpuCount, GpuName, Plan
+
 app = typer.Typer(help="Training stages of a recipe by themselves.", no_args_is_help=True)
 Recipe = Annotated[str, typer.Option(help="A recipe file, or the name of a shipped one.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME.")]
@@ -20,12 +22,24 @@ def group() -> None:
 
 
 @app.command("teacher", help="Train a recipe's teacher on synthetic images: `datk run RECIPE --until teacher`.")
-def teacher(recipe: Recipe = "quickstart", out: Out = None, dry_run: DryRun = False, json: Json = False) -> None:
+def teacher(
+    recipe: Recipe = "quickstart",
+    out: Out = None,
+    plan: Plan = False,
+    gpu: GpuName = None,
+    gpus: GpuCount = 8,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
     """See help."""
+    from datk.cli.planning import show_plan
     from datk.cli.running import run_and_print
     from datk.config.load import find_recipe, load_recipe
     from datk.pipeline.execute import Selection
 
+    if plan:
+        show_plan(load_recipe(find_recipe(recipe)), gpu=gpu, gpus=gpus, json=json)
+        return
     run_and_print(load_recipe(find_recipe(recipe)), out, Selection(until="teacher"), dry_run=dry_run, json=json)
 
 

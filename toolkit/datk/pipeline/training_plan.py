@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from datk.config.schema import Recipe
-from datk.train.plan import Plan, plan, require_fit
+from datk.train.plan import BF16_ACTIVATIONS, Plan, plan, require_fit
+from datk.train.projection import MFU, Gpu, Projection, duration
 
 
-def training_plans(recipe: Recipe, *, measure: bool) -> dict[str, Plan]:
-    """Role -> plan, for every stage of the recipe that trains. measure: time one image where that takes seconds."""
+def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1) -> dict[str, Plan]:
+    """Role -> plan, for every stage of the recipe that trains. measure: time one image where that takes seconds.
+
+    processes: how many share a step (torchrun's, or the GPUs one would take).
+    """
     out: dict[str, Plan] = {}
     if recipe.checkpoints.teacher is None and recipe.teacher is not None:
-        out["teacher"] = plan(recipe.teacher, measure=measure)
+        out["teacher"] = plan(recipe.teacher, measure=measure, processes=processes)
     if recipe.student is not None:
         teacher_size = recipe.teacher.size if recipe.teacher is not None else None
-        out["student"] = plan(recipe.student, teacher_size=teacher_size, measure=measure)
+        out["student"] = plan(recipe.student, teacher_size=teacher_size, measure=measure, processes=processes)
     return out
 
 
@@ -25,28 +31,72 @@ def check_fits(plans: dict[str, Plan]) -> None:
         require_fit(planned)
 
 
-def plan_rows(plans: dict[str, Plan]) -> list[list[str]]:
-    """Table rows: stage, figure, value."""
+def on_card(planned: Plan, card: Gpu) -> Plan:
+    """The plan on one of the named cards in bf16, whatever this machine has; its time here is no figure then."""
+    shrink = BF16_ACTIVATIONS if planned.precision == "fp32" else 1.0
+    return replace(
+        planned,
+        device=card.name,
+        precision="bf16",
+        available_bytes=card.memory_bytes,
+        activations_kept_bytes=int(planned.activations_kept_bytes * shrink),
+        activations_recomputed_bytes=int(planned.activations_recomputed_bytes * shrink),
+        step_s=planned.flops_per_step / planned.processes / (card.peak_bf16 * MFU),
+        step_s_source=f"estimated: FLOPs / {planned.processes} / ({card.peak_bf16 / 1e12:.0f} TFLOP/s x {MFU})",
+    )
+
+
+def plan_rows(plans: dict[str, Plan], on: Sequence[tuple[Gpu, int]] = ()) -> list[list[str]]:
+    """Table rows: stage, figure, value. on: GPUs and how many of them to project the time to."""
     rows = []
     for role, p in plans.items():
         rows += [
             [role, "parameters", f"{p.parameters:,}"],
             [role, "memory", p.arithmetic()],
-            [role, "steps", f"{p.steps:,} of {p.batch_size} images on {p.device} in {p.precision}"],
-            [role, "time", f"{p.steps:,} x {p.step_s:.3g} s ({p.step_s_source}) = {_duration(p.total_s)}"],
+            [role, "activations", p.activations_words()],
+            [
+                role,
+                "samples",
+                f"{p.steps:,} steps x {p.batch_size} images = {p.images:,} seen, in {p.precision}",
+            ],
+            [role, "time", f"{p.steps:,} x {p.step_s:.3g} s ({p.step_s_source}) = {duration(p.total_s)}"],
             [role, "fits", "yes" if p.fits else "NO"],
+        ]
+        rows += [
+            [role, f"on {n} {gpu.name}", Projection(p.flops_per_image, p.images, gpu, n).arithmetic()] for gpu, n in on
         ]
     return rows
 
 
-def plan_json(plans: dict[str, Plan]) -> dict[str, Any]:
+def plan_json(plans: dict[str, Plan], on: Sequence[tuple[Gpu, int]] = ()) -> dict[str, Any]:
     """The same for machines; sizes in bytes, times in seconds."""
-    names = ("parameters", "memory_bytes", "available_bytes", "steps", "batch_size", "step_s", "total_s", "fits")
-    return {role: {name: getattr(p, name) for name in names} for role, p in plans.items()}
-
-
-def _duration(seconds: float) -> str:
-    for limit, unit, size in ((120, "s", 1.0), (7200, "min", 60.0), (172800, "h", 3600.0)):
-        if seconds < limit:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 86400:,.3g} days"
+    names = (
+        "parameters",
+        "memory_bytes",
+        "weights_bytes",
+        "gradients_bytes",
+        "optimiser_bytes",
+        "gathered_bytes",
+        "activations_kept_bytes",
+        "activations_recomputed_bytes",
+        "reference_bytes",
+        "available_bytes",
+        "processes",
+        "sharding",
+        "steps",
+        "batch_size",
+        "images",
+        "flops_per_image",
+        "step_s",
+        "step_s_source",
+        "total_s",
+        "fits",
+    )
+    out: dict[str, Any] = {}
+    for role, p in plans.items():
+        out[role] = {name: getattr(p, name) for name in names}
+        found = [Projection(p.flops_per_image, p.images, gpu, count) for gpu, count in on]
+        out[role]["projections"] = [
+            {"gpu": f.gpu.name, "gpus": f.gpus, "mfu": f.mfu, "gpu_hours": f.gpu_hours, "hours": f.hours} for f in found
+        ]
+    return out

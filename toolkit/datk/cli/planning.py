@@ -1,0 +1,40 @@
+"""--plan: what the training stages of a recipe will take, here and on a named GPU; nothing is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from datk.config.schema import Recipe
+
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Parameters, memory, samples and time with the arithmetic; run nothing.")
+]
+GpuName = Annotated[
+    str | None, typer.Option("--gpu", help="With --plan: also GPU-hours on this card (a100, h100) and memory a card.")
+]
+GpuCount = Annotated[int, typer.Option("--gpus", min=1, help="With --gpu: how many share the batch.")]
+
+
+def show_plan(recipe: Recipe, *, gpu: str | None, gpus: int, json: bool) -> None:
+    """Print every training stage's plan. Raises EnvironmentLacks (exit 4) when one does not fit this machine.
+
+    With a GPU the memory is that of one of `gpus` processes and is compared with the card, not with this machine.
+    """
+    from datk.cli.console import print_json, print_table
+    from datk.pipeline.training_plan import check_fits, on_card, plan_json, plan_rows, training_plans
+    from datk.train.projection import gpu_named
+
+    card = gpu_named(gpu) if gpu is not None else None
+    plans = training_plans(recipe, measure=card is None, processes=gpus if card else 1)
+    on = []
+    if card is not None:
+        plans = {role: on_card(p, card) for role, p in plans.items()}
+        on = [(card, gpus)]
+    if json:
+        print_json(plan_json(plans, on))
+    else:
+        print_table("plan", ["stage", "figure", "value"], plan_rows(plans, on))
+    check_fits(plans)
