@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from datk.artifact.files import sha256_file
+from datk.config.beyond_sections import CrossContextSection
 from datk.config.train_sections import AugmentSection, LossSection, ScheduleSection
 from datk.depth.io_spec import Size
 from datk.models.depth_anything import DepthAnything
 from datk.models.weights import save_checkpoint
 from datk.train.loop import Progress, StepFunction, fit
+from datk.train.mixed import MixedBatches
 from datk.train.objective import lift_above_relu
 from datk.train.parallel import whole_state
 from datk.train.pictures import HeldOut, Part, hold_out
@@ -31,7 +33,7 @@ LIFT_BATCHES = 4
 class TrainingSet:
     """batches: what is trained on. held_out: what the validation pictures show, None without them."""
 
-    batches: Batches
+    batches: Batches | MixedBatches
     held_out: HeldOut | None
     images: int
 
@@ -49,6 +51,7 @@ def training_set(
     augment: AugmentSection,
     seed: int,
     keep_clean: bool = False,
+    cross_context: CrossContextSection | None = None,
 ) -> TrainingSet:
     """Batches from a source, and with schedule.pictures_every the samples held out of them."""
     options: dict[str, Any] = {"input_size": input_size, "seed": seed, "keep_clean": keep_clean}
@@ -58,7 +61,7 @@ def training_set(
         plain = AugmentSection(flip=False)
         still = Batches(kept, augment=plain, batch_size=len(kept), **options)
         held_out = HeldOut(still.at(range(len(kept))))
-    batches = Batches(source, augment=augment, batch_size=schedule.batch_size, **options)
+    batches = Batches(source, augment=augment, batch_size=schedule.batch_size, cross_context=cross_context, **options)
     return TrainingSet(batches, held_out, len(source))
 
 
@@ -117,5 +120,5 @@ def fit_and_save(
     return TrainResult(weights, sha256_file(weights), result, found)
 
 
-def _lift_images(batches: Batches) -> list[torch.Tensor]:
+def _lift_images(batches: Batches | MixedBatches) -> list[torch.Tensor]:
     return [batches(number).image for number in range(LIFT_BATCHES)]

@@ -60,8 +60,7 @@ def keep_incident(
         named += names or [f"{len(part.image)} images of process {world.rank}"]
         stem = f"batch-{world.rank}-{number}"
         with atomic_path(out / f"{stem}.safetensors") as path:
-            tensors = {"image": part.image, "clean": part.clean, "target": part.target, "valid": part.valid}
-            save_file({name: value.clone().contiguous() for name, value in tensors.items()}, path)
+            save_file({name: value.clone().contiguous() for name, value in part.tensors().items()}, path)
         record = {"step": step, "process": world.rank, "positions": part.positions, "samples": part.samples}
         write_json(out / f"{stem}.json", {**record, "names": names, **facts})
     return Incident(out, world.gather(named))

@@ -38,6 +38,7 @@ def depth_loss(
     *,
     pasted: Tensor | None = None,
     labelled: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> StepLoss:
     """Weighted sum of the dense losses, in float32.
 
@@ -45,6 +46,7 @@ def depth_loss(
     bool. done: fraction of the steps taken. pasted: (B, H, W) bool, the part of a CutMix picture that comes from
     another one: both parts are judged by themselves and weighted with their share of the picture (Depth Anything V1
     section 3.2, eq. 6-8). labelled: (B,) bool, images whose target is exact: top_loss_fraction spares them.
+    weights: (B,) of the images, of mean 1 over the whole stream; None: all alike.
 
     With top_loss_fraction, the pixels with the largest scale-and-shift-invariant loss are left out of every term
     ("regions ignored", section 5.2 of the paper).
@@ -59,7 +61,7 @@ def depth_loss(
         other = _parts(judged, target, valid & pasted, section, labelled)
         parts = {name: (1 - share) * own[name] + share * other[name] for name in own}
     images = valid.flatten(1).any(1).sum().clamp(min=1)
-    means = {name: value.sum() / images for name, value in parts.items()}
+    means = {name: (value if weights is None else weights * value).sum() / images for name, value in parts.items()}
     total = section.ssi_weight * means["ssi"]
     total = total + section.gradient_weight * ramp(done, section.gradient_ramp) * means["gradient"]
     if "anchor" in means:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datk.artifact.files import atomic_path
 from datk.depth.io_spec import IMAGENET_MEAN, IMAGENET_STD
 from datk.errors import DataError
-from datk.train.samples import Batch, SampleSource, TrainingSample
+from datk.train.samples import Batch, SampleSource, TrainingSample, load_drawn
 from datk.train.trace import CsvLog
 from datk.train.world import World
 
@@ -47,6 +47,9 @@ class Part:
 
     def load(self, index: int) -> TrainingSample:
         return self.source.load(self.numbers[index])
+
+    def load_drawn(self, index: int, rng: np.random.Generator) -> TrainingSample:
+        return load_drawn(self.source, self.numbers[index], rng)
 
 
 def hold_out(source: SampleSource, count: int) -> tuple[Part, Part]:

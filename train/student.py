@@ -1,32 +1,39 @@
-"""The student: distilled from pseudo-labelled real photographs only; no synthetic image ever reaches it.
+"""The student: distilled from pseudo-labelled real photographs; no synthetic image reaches it unless a recipe says so.
 
 Source: Depth Anything V2 section 5.2: the teacher's losses on pseudo-labels, the 10 % of pixels with the largest
-loss ignored, and V1's feature alignment.
+loss ignored, and V1's feature alignment. One key away: labelled images beside them (V1, V2's Table 5), several teachers
+and cross-context distillation (Distill-Any-Depth).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datk.artifact.files import sha256_file
+from datk.config.beyond_sections import LabelledSection
 from datk.config.train_sections import StudentSection
-from datk.losses.feature_alignment import feature_alignment_loss
+from datk.errors import UsageError
 from datk.models.depth_anything import DepthAnything
+from datk.train.cross_context import cross_context
 from datk.train.features import Learner, feature_reference
-from datk.train.fit_and_save import fit_and_save, training_set
-from datk.train.loop import Progress, StepLoss
-from datk.train.objective import depth_loss
+from datk.train.fit_and_save import TrainingSet, fit_and_save, training_set
+from datk.train.loop import Progress
+from datk.train.mixed import MixedBatches
 from datk.train.pseudo_label import INDEX, load_labels
 from datk.train.result import TrainResult
-from datk.train.samples import Batch
-from datk.train.sources import PseudoLabelSource
+from datk.train.samples import Batches
+from datk.train.several_teachers import several_teachers
+from datk.train.sources import SyntheticSource
 from datk.train.start import copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
+from datk.train.student_step import StudentStep
 
 
 def distill(
     section: StudentSection,
-    pseudo_labels_dir: Path,
+    pseudo_labels: Path | Sequence[Path],
     teacher: DepthAnything,
     out: Path,
     *,
@@ -34,15 +41,19 @@ def distill(
     progress: Progress | None = None,
     stop_after: int | None = None,
     licence: str = "Apache-2.0",
+    synthetic_dir: Path | None = None,
 ) -> TrainResult:
-    """Train on pseudo_labels_dir (what label_photos wrote); write out/student.safetensors and out/loss.csv.
+    """Train on pseudo_labels (what label_photos wrote); write out/student.safetensors and out/loss.csv.
 
-    teacher: gives features (feature_source: teacher_encoder) or starting weights (init: teacher); its labels are
+    pseudo_labels: one folder, or one for each of section.teacher_weights. teacher: gives features (feature_source:
+    teacher_encoder), starting weights (init: teacher) or labels of closer looks (cross_context); its other labels are
     read from the folder. It stays frozen and out of the student's file. licence: of the teacher's weights, which the
-    student inherits. Resumes like train_teacher.
+    student inherits. synthetic_dir: needed with section.labelled. Resumes like train_teacher.
     Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
-    source = PseudoLabelSource(load_labels(pseudo_labels_dir))
+    folders = [pseudo_labels] if isinstance(pseudo_labels, Path) else list(pseudo_labels)
+    labels = [load_labels(folder) for folder in folders]
+    source = several_teachers(labels, section.teacher_weights)
     net, started_from = _starting_net(section, teacher, seed)
     reference = feature_reference(section, teacher)
     learner = Learner(net, reference.dim if reference else None, seed=seed)
@@ -53,25 +64,25 @@ def distill(
         augment=section.augment,
         seed=seed,
         keep_clean=reference is not None,
+        cross_context=section.cross_context,
     )
+    exact: SyntheticSource | None = None
+    if section.labelled is not None:
+        exact = _labelled_source(synthetic_dir)
+        data = _mixed(data, exact, section, section.labelled, seed)
 
-    def step(batch: Batch, done: float) -> StepLoss:
-        raw, tokens = net.forward_train(batch.image)
-        dense = depth_loss(raw, net.activate(raw), batch.target, batch.valid, section.loss, done)
-        if reference is None:
-            return dense
-        feature = feature_alignment_loss(
-            learner.bridge(tokens).float(),
-            reference(batch.clean).float(),
-            margin=section.loss.feature_margin,
-            margin_on=section.loss.feature_margin_on,
-            mean_over=section.loss.feature_mean_over,
-        )
-        total = dense.total + section.loss.feature_weight * feature
-        return StepLoss(total=total, parts={**dense.parts, "feature": feature}, output=dense.output)
+    def sample_name(number: int) -> str:
+        if number < data.images or exact is None:
+            return str(source.photos[data.number(number)].image_path)
+        return str(exact.items[number - data.images].image_path)
 
-    inputs: dict[str, Any] = {"seed": seed, "data": sha256_file(pseudo_labels_dir / INDEX)}
-    if section.init == "teacher" or section.feature_source == "teacher_encoder":
+    context = cross_context(section.cross_context, section.loss, teacher)
+    step = StudentStep(section, net, learner, reference, context)
+
+    inputs: dict[str, Any] = {"seed": seed, "data": [sha256_file(folder / INDEX) for folder in folders]}
+    if synthetic_dir is not None and section.labelled is not None:
+        inputs["labelled"] = sha256_file(synthetic_dir / "index.json")
+    if section.init == "teacher" or section.feature_source == "teacher_encoder" or context is not None:
         inputs["teacher"] = weights_digest(teacher)
     for role, path in (("start", section.checkpoint), ("dinov2", section.dinov2_checkpoint)):
         if path is not None:
@@ -85,7 +96,7 @@ def distill(
         name="student",
         metadata={
             "role": "student",
-            "training_data": "pseudo-labelled photographs",
+            "training_data": "pseudo-labelled photographs" + (" and synthetic" if section.labelled else ""),
             "licence": licence,
             "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
         },
@@ -95,10 +106,35 @@ def distill(
         loss=section.loss,
         facts={"started_from": started_from, "feature_source": reference.name if reference else "off"},
         record={"size": section.size, "loss": section.loss.model_dump(mode="json")},
-        sample_name=lambda number: str(source.photos[data.number(number)].image_path),
+        sample_name=sample_name,
         progress=progress,
         stop_after=stop_after,
     )
+
+
+def _labelled_source(folder: Path | None) -> SyntheticSource:
+    from datk.data.synthetic import load
+
+    if folder is None:
+        raise UsageError("student.labelled: images with exact depth are asked for, but none are given")
+    return SyntheticSource(load(folder))
+
+
+def _mixed(
+    data: TrainingSet, exact: SyntheticSource, section: StudentSection, labelled: LabelledSection, seed: int
+) -> TrainingSet:
+    """The set with labelled images among its batches; the validation pictures stay what they are."""
+    unlabelled = data.batches
+    assert isinstance(unlabelled, Batches)
+    beside = Batches(
+        exact,
+        input_size=section.input_size,
+        augment=labelled.augment,
+        batch_size=section.schedule.batch_size,
+        seed=seed + 1,
+        keep_clean=unlabelled.keep_clean,
+    )
+    return replace(data, batches=MixedBatches(unlabelled, beside, labelled.every))
 
 
 def _starting_net(section: StudentSection, teacher: DepthAnything, seed: int) -> tuple[DepthAnything, str]:

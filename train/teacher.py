@@ -17,6 +17,7 @@ from datk.train.result import TrainResult
 from datk.train.samples import Batch
 from datk.train.sources import SyntheticSource
 from datk.train.start import fingerprint, fresh_net, net_from_checkpoint
+from datk.train.tails import watched, with_tails
 
 
 def train_teacher(
@@ -44,8 +45,10 @@ def train_teacher(
     data = training_set(source, section.schedule, input_size=section.input_size, augment=section.augment, seed=seed)
 
     def step(batch: Batch, done: float) -> StepLoss:
-        raw, _ = net.forward_train(batch.image)
-        return depth_loss(raw, net.activate(raw), batch.target, batch.valid, section.loss, done)
+        with watched(net.pretrained, section.loss) as stream:
+            raw, _ = net.forward_train(batch.image)
+        loss = depth_loss(raw, net.activate(raw), batch.target, batch.valid, section.loss, done, pasted=batch.pasted)
+        return with_tails(loss, stream, section.loss)
 
     inputs = {
         "seed": seed,

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from datk.config.train_sections import Bucket, PseudoLabelSection, StudentSection, TeacherSection, size_from_value
+from datk.config.section import Bucket, size_from_value
+from datk.config.train_sections import PseudoLabelSection, StudentSection, TeacherSection
 from datk.depth.io_spec import Size
 
 

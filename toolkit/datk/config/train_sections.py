@@ -6,43 +6,15 @@ give (schedule shape, weight decay, warm-up, feature weight) is the choice of th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from datk.config.augment_section import AugmentSection as AugmentSection
+from datk.config.beyond_sections import CrossContextSection, LabelledSection
 from datk.config.loss_section import LossSection as LossSection
-from datk.config.section import Fraction, PathText, StrictSection
+from datk.config.section import Bucket, Fraction, NetSize, PathText, StrictSection
 from datk.depth.io_spec import PATCH
-
-NetSize = Literal["tiny", "small", "base", "large", "giant"]
-
-
-def _two_nearest(side: int) -> str:
-    low = max(PATCH, side // PATCH * PATCH)
-    return f"{side} is not a multiple of {PATCH}; nearest are {low} and {low + PATCH}"
-
-
-def size_from_value(value: Any) -> Any:
-    """126, "126", "126x154" and [126, 154] all mean a (height, width); anything else is left for the type check."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value, value)
-    if isinstance(value, str):
-        parts = value.lower().split("x")
-        if len(parts) <= 2 and all(p.strip().isdigit() for p in parts):
-            return (int(parts[0]), int(parts[-1]))
-        raise ValueError(f"'{value}' is not a size; write 518 or HxW such as 392x518")
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _check_bucket(size: tuple[int, int]) -> tuple[int, int]:
-    for side in size:
-        if side <= 0 or side % PATCH:
-            raise ValueError(_two_nearest(side))
-    return size
-
-
-Bucket = Annotated[tuple[int, int], BeforeValidator(size_from_value), AfterValidator(_check_bucket)]
-"""(height, width) in pixels, both multiples of 14."""
 
 
 class ScheduleSection(StrictSection):
@@ -117,25 +89,6 @@ OPERATIONAL = frozenset(
 under other values of them, and a finished stage stays valid."""
 
 
-class AugmentSection(StrictSection):
-    """What is done to a training picture; geometry moves image and target together."""
-
-    flip: bool = True
-    """Mirror left-right with probability 1/2."""
-    min_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Smallest crop as a fraction of the largest that has the bucket's shape; the place is always random."""
-    max_stretch: float = Field(default=1.0, ge=1)
-    """Largest change of aspect ratio of the crop, as a factor."""
-    colour: Fraction = 0.0
-    """Strength of brightness, contrast, saturation and hue jitter; 0 off, 0.5 strong."""
-    blur: Fraction = 0.0
-    """Probability of a Gaussian blur (sigma 0.1 to 2 pixels at 518, scaled with the bucket)."""
-    grey: Fraction = 0.0
-    """Probability of a grey picture."""
-    noise: Fraction = 0.0
-    """Largest standard deviation of added Gaussian noise, in units of the 0..1 range."""
-
-
 class TeacherSection(StrictSection):
     """The teacher: trained on synthetic images with exact depth only."""
 
@@ -192,9 +145,22 @@ class StudentSection(StrictSection):
     """Pre-trained DINOv2 encoder file; needed exactly when feature_source is dinov2_checkpoint."""
     dinov2_size: NetSize = "small"
     """Preset of that encoder."""
+    teacher_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Shares of several teachers: for each image of the stream one teacher's label is drawn (Distill-Any-Depth: 7:3).
+    One share for each folder of pseudo-labels; None: there is one folder."""
+    labelled: LabelledSection | None = None
+    """Synthetic images with exact depth in every batch; None: none (the paper's choice)."""
+    cross_context: CrossContextSection | None = None
+    """Learn from closer looks labelled by the teacher while training; None: from stored pseudo-labels alone."""
     loss: LossSection = LossSection(top_loss_fraction=0.1)
     schedule: ScheduleSection = ScheduleSection(steps=480_000, batch_size=192)
     augment: AugmentSection = AugmentSection()
+
+    @model_validator(mode="after")
+    def _combinable(self) -> Self:
+        if self.cross_context is not None and self.augment.cutmix > 0:
+            raise ValueError("cross_context and augment.cutmix exclude each other: a pasted picture has no closer look")
+        return self
 
     @model_validator(mode="after")
     def _files_named(self) -> Self:

@@ -18,6 +18,28 @@ MarginOn = Literal["cosine", "distance"]
 MeanOver = Literal["kept", "all"]
 
 
+def feature_alignment_of_each(
+    student: Tensor,
+    reference: Tensor,
+    *,
+    margin: float = 0.85,
+    margin_on: MarginOn = "cosine",
+    mean_over: MeanOver = "kept",
+) -> Tensor:
+    """(B,) 1 - mean cosine over each image's tokens that are not within the margin; 0 when all of them are.
+
+    student, reference: (B, N, C) patch tokens of the same picture; no gradient flows into reference. margin_on: cosine
+    leaves out tokens whose cosine exceeds margin, distance those whose 1 - cosine is below it (so 0.85 there is 0.15
+    here). mean_over: kept divides by the number of tokens left, all by N, which lets the loss fade as tokens come
+    within the margin. Values lie in 0..2.
+    """
+    cosine = F.cosine_similarity(student, reference.detach(), dim=-1)  # (B, N)
+    limit = margin if margin_on == "cosine" else 1 - margin
+    kept = cosine.detach() <= limit
+    distance = ((1 - cosine) * kept).sum(1)  # (B,)
+    return torch.as_tensor(distance / (kept.sum(1).clamp(min=1) if mean_over == "kept" else kept.shape[1]))
+
+
 def feature_alignment_loss(
     student: Tensor,
     reference: Tensor,
@@ -26,15 +48,6 @@ def feature_alignment_loss(
     margin_on: MarginOn = "cosine",
     mean_over: MeanOver = "kept",
 ) -> Tensor:
-    """1 - mean cosine over each image's tokens that are not within the margin, averaged over images.
-
-    student, reference: (B, N, C) patch tokens of the same picture; no gradient flows into reference. margin_on: cosine
-    leaves out tokens whose cosine exceeds margin, distance those whose 1 - cosine is below it (so 0.85 there is 0.15
-    here). mean_over: kept divides by the number of tokens left, all by N, which lets the loss fade as tokens come
-    within the margin. Returns a scalar in 0..2; an image with every token within the margin adds 0 (with a graph).
-    """
-    cosine = F.cosine_similarity(student, reference.detach(), dim=-1)  # (B, N)
-    limit = margin if margin_on == "cosine" else 1 - margin
-    kept = cosine.detach() <= limit
-    distance = ((1 - cosine) * kept).sum(1)  # (B,)
-    return torch.as_tensor((distance / (kept.sum(1).clamp(min=1) if mean_over == "kept" else kept.shape[1])).mean())
+    """feature_alignment_of_each averaged over images: each by itself, so a batch in parts adds up to the batch."""
+    each = feature_alignment_of_each(student, reference, margin=margin, margin_on=margin_on, mean_over=mean_over)
+    return each.mean()

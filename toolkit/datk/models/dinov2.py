@@ -123,6 +123,8 @@ class DinoV2(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.preset = preset
+        self.watch: list[Tensor] | None = None
+        """While a list: what leaves each block, (B, 1 + h*w, dim), is appended to it."""
         self.gradient_checkpointing = False
         """Recompute each block in the backward pass: less memory, about a third more time."""
         dim = preset.dim
@@ -182,6 +184,8 @@ class DinoV2(nn.Module):
                 tokens = cast(Tensor, checkpoint(block, tokens, use_reentrant=False))
             else:
                 tokens = block(tokens)
+            if self.watch is not None:
+                self.watch.append(tokens)
             if index in self.preset.taps:
                 tapped.append(self.norm(tokens)[:, 1:])
         first, second, third, last = tapped
