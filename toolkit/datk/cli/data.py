@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Data: render synthetic images.", no_args_is_help=True)
+app = typer.Typer(help="Data: known sets, check a folder, render synthetic images.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 
 
 class Renderer(StrEnum):
@@ -17,11 +18,6 @@ class Renderer(StrEnum):
     auto = "auto"
     moderngl = "moderngl"
     embreex = "embreex"
-
-
-@app.callback()
-def group() -> None:
-    """Keeps `synth` a subcommand, so that others can join it."""
 
 
 @app.command("synth", help="Render synthetic images with exact depth. Run again to continue or to extend.")
@@ -53,3 +49,61 @@ def synth(
         print_json({"out": str(out), "count": count, "renderer": summary.renderer, "reason": summary.reason})
     else:
         say(f"{count} images of {shape[0]}x{shape[1]} in {out}, rendered by {summary.renderer} ({summary.reason})")
+
+
+@app.command("list", help="Data sets with depth and sources of unlabelled images that datk reads; where to get them.")
+def list_(json: Json = False) -> None:
+    """See help."""
+    from datk.cli.console import print_json, print_table
+    from datk.pipeline.data_list import known
+
+    sets = known()
+    if json:
+        print_json([entry.model_dump() for entry in sets])
+        return
+    rows = [[e.name, e.role, f"{e.images:,}" if e.images else "-", e.scenes, e.format, e.licence, e.home] for e in sets]
+    print_table(
+        "data sets (images: the paper's or the protocol's count)",
+        ["name", "for", "images", "scenes", "format", "licence", "where to get it"],
+        rows,
+        numeric=(2,),
+    )
+
+
+@app.command(
+    "check", help="Is this folder what it is said to be? Exit 2 when it is not, with every file that is missing."
+)
+def check(
+    folder: Annotated[Path, typer.Argument(help="The data set's folder.")],
+    name: Annotated[str, typer.Option("--as", help="Which set; see `datk data list`.")],
+    split: Annotated[str | None, typer.Option(help="Only this split, e.g. val or val/indoors.")] = None,
+    sample: Annotated[int, typer.Option(min=0, help="Pairs to read, spread over the set; 0: names only.")] = 100,
+    every: Annotated[bool, typer.Option("--all", help="Read every file.")] = False,
+    sheet: Annotated[Path | None, typer.Option(help="Contact sheet, image | depth. [default: NAME_check.jpg]")] = None,
+    json: Json = False,
+) -> None:
+    """See help."""
+    from datk.cli.console import print_json, print_table, reporter, say
+    from datk.errors import DataError
+    from datk.pipeline.data_check import check as look
+
+    with reporter() as terminal:
+        terminal.stage("check", f"read {name}", "running")
+        report = look(
+            folder,
+            name,
+            split=split,
+            sample=None if every else sample,
+            sheet=sheet or Path(f"{name}_check.jpg"),
+            progress=terminal.progress,
+        )
+    if json:
+        print_json(report.model_dump())
+    else:
+        print_table(f"{folder} as {name}", ["what", "found"], report.rows())
+        for note in report.notes:
+            say(f"note: {note}")
+    if report.problems:
+        shown = "\n".join(f"  {p}" for p in report.problems[:20])
+        more = f"\n  and {len(report.problems) - 20} more: --json lists all" if len(report.problems) > 20 else ""
+        raise DataError(f"{len(report.problems)} problems in {folder}\n{shown}{more}")

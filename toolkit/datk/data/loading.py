@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from datk.errors import DatkError
@@ -70,7 +72,7 @@ class Loader(Generic[T]):
         return [self._reports[name] for name in sorted(self._reports)]
 
     def __iter__(self) -> Iterator[T]:
-        made = self._inline() if self.workers == 0 else self._threads() if self.how == "threads" else self._processes()
+        made = self._inline() if self.workers == 0 else self._pooled()
         while True:
             begun = time.perf_counter()
             item = next(made, None)
@@ -93,45 +95,26 @@ class Loader(Generic[T]):
         for number in range(self.start, self.stop):
             yield _timed(self.make, number)
 
-    def _threads(self) -> Iterator[_Made[T]]:
+    def _pooled(self) -> Iterator[_Made[T]]:
         waiting: deque[Future[_Made[T]]] = deque()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="load")
+        pool: Executor
+        work: Callable[[int], _Made[T]]
+        if self.how == "threads":
+            pool = ThreadPoolExecutor(self.workers, thread_name_prefix="load")
+            work = partial(_timed, self.make)
+        else:
+            context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of ours hold
+            pool = ProcessPoolExecutor(self.workers, context, initializer=_begin_worker, initargs=(self.make,))
+            work = _timed_in_worker
         try:
             for number in range(self.start, self.stop):
-                waiting.append(pool.submit(_timed, self.make, number))
+                waiting.append(pool.submit(work, number))
                 if len(waiting) >= self.workers * self.ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-    def _processes(self) -> Iterator[_Made[T]]:
-        from torch.utils.data import DataLoader
-
-        yield from DataLoader(
-            _Numbers(self.make, self.start, self.stop),  # type: ignore[arg-type]
-            batch_size=None,
-            shuffle=False,
-            num_workers=self.workers,
-            prefetch_factor=self.ahead,
-            collate_fn=_as_it_is,
-            worker_init_fn=_one_thread_each,
-            multiprocessing_context="spawn",  # a fork would copy locks that threads of this process hold
-        )
-
-
-class _Numbers(Generic[T]):
-    """A map-style data set over start, ..., stop - 1."""
-
-    def __init__(self, make: Callable[[int], T], start: int, stop: int) -> None:
-        self.make, self.start, self.stop = make, start, stop
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __getitem__(self, offset: int) -> _Made[T]:
-        return _timed(self.make, self.start + offset)
 
 
 def _timed(make: Callable[[int], T], number: int) -> _Made[T]:
@@ -147,12 +130,17 @@ def _timed(make: Callable[[int], T], number: int) -> _Made[T]:
     return _Made(value, worker, time.perf_counter() - begun, take())
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
+_MAKE: list[Callable[[int], Any]] = []
+"""Of a worker process: what makes an item, sent once and not with every number."""
 
 
-def _one_thread_each(worker: int) -> None:
+def _begin_worker(make: Callable[[int], Any]) -> None:
     """The workers are the parallelism: OpenCV must not start threads of its own in each."""
     import cv2
 
     cv2.setNumThreads(1)
+    _MAKE.append(make)
+
+
+def _timed_in_worker(number: int) -> _Made[Any]:
+    return _timed(_MAKE[0], number)
