@@ -102,3 +102,7 @@ def test_the_list_names_every_set_with_licence_and_place(datk: Any) -> None:
     assert all(e["licence"] and e["home"] and e["format"] and e["layouts"] for e in sets.values())
     assert sum(e["images"] for e in sets.values() if e["role"] == "unlabelled") == 62_300_000
     assert "hypersim" in datk("data", "list").out
+    one = datk("data", "list", "hypersim").out
+    assert "optical centre" in one and "depth_meters.hdf5" in one and "along the ray" in one
+    ended = datk("data", "list", "hypersin")
+    assert ended.code == 2 and "did you mean 'hypersim'?" in ended.err

@@ -51,20 +51,25 @@ def synth(
         say(f"{count} images of {shape[0]}x{shape[1]} in {out}, rendered by {summary.renderer} ({summary.reason})")
 
 
-@app.command("list", help="Data sets with depth and sources of unlabelled images that datk reads; where to get them.")
-def list_(json: Json = False) -> None:
+@app.command("list", help="Data sets that datk reads, with depth and unlabelled; with a NAME, how one lies on disk.")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="One set: layouts, encoding, traps.")] = None, json: Json = False
+) -> None:
     """See help."""
     from datk.cli.console import print_json, print_table
     from datk.pipeline.data_list import known
 
-    sets = known()
+    sets = known(name)
     if json:
         print_json([entry.model_dump() for entry in sets])
         return
-    rows = [[e.name, e.role, f"{e.images:,}" if e.images else "-", e.scenes, e.format, e.licence, e.home] for e in sets]
+    if name is not None:
+        print_table(sets[0].title, ["what", ""], sets[0].rows())
+        return
+    rows = [[e.name, e.role, f"{e.images:,}" if e.images else "-", e.scenes, e.licence, e.home] for e in sets]
     print_table(
         "data sets (images: the paper's or the protocol's count)",
-        ["name", "for", "images", "scenes", "format", "licence", "where to get it"],
+        ["name", "for", "images", "scenes", "licence", "where to get it"],
         rows,
         numeric=(2,),
     )

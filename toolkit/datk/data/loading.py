@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
@@ -72,17 +73,17 @@ class Loader(Generic[T]):
         return [self._reports[name] for name in sorted(self._reports)]
 
     def __iter__(self) -> Iterator[T]:
-        made = self._inline() if self.workers == 0 else self._pooled()
-        while True:
-            begun = time.perf_counter()
-            item = next(made, None)
-            self.waited_s += time.perf_counter() - begun
-            if item is None:
-                return
-            self._count(item)
-            if isinstance(item.value, DatkError):
-                raise item.value
-            yield item.value
+        with closing(self._inline() if self.workers == 0 else self._pooled()) as made:
+            while True:
+                begun = time.perf_counter()
+                item = next(made, None)
+                self.waited_s += time.perf_counter() - begun
+                if item is None:
+                    return
+                self._count(item)
+                if isinstance(item.value, DatkError):
+                    raise item.value
+                yield item.value
 
     def _count(self, item: _Made[T]) -> None:
         report = self._reports.setdefault(item.worker, WorkerReport(item.worker))
@@ -91,11 +92,11 @@ class Loader(Generic[T]):
         for name, seconds in item.phases_s.items():
             report.phases_s[name] = report.phases_s.get(name, 0.0) + seconds
 
-    def _inline(self) -> Iterator[_Made[T]]:
+    def _inline(self) -> Generator[_Made[T], None, None]:
         for number in range(self.start, self.stop):
             yield _timed(self.make, number)
 
-    def _pooled(self) -> Iterator[_Made[T]]:
+    def _pooled(self) -> Generator[_Made[T], None, None]:
         waiting: deque[Future[_Made[T]]] = deque()
         pool: Executor
         work: Callable[[int], _Made[T]]

@@ -59,7 +59,7 @@ class CheckReport(BaseModel):
             ["pairs", f"{self.pairs:,}"],
             *([f"split {name}", f"{count:,}"] for name, count in self.splits.items()),
             ["scenes", f"{self.scenes:,}"],
-            *([f"left out: {reason}", f"{count:,}"] for reason, count in self.left_out.items()),
+            *(["left out", f"{count:,}: {reason}"] for reason, count in self.left_out.items()),
             ["missing partners", f"{len(self.missing):,}"],
             ["pairs read", f"{self.files_read:,}"],
             ["unreadable", f"{len(self.unreadable):,}"],

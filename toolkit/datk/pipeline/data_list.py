@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+
 from pydantic import BaseModel
 
 from datk.data import adapters
 from datk.data.sources.presets import PRESETS
+from datk.errors import UsageError
 
 
 class Known(BaseModel):
@@ -24,9 +27,22 @@ class Known(BaseModel):
     licence: str
     home: str
 
+    def rows(self) -> list[list[str]]:
+        """For people."""
+        return [
+            ["for", self.role],
+            ["images", f"{self.images:,}" if self.images else "-"],
+            ["scenes", self.scenes],
+            ["licence", self.licence],
+            ["where to get it", self.home],
+            ["format", self.format],
+            *(["layout", text] for text in self.layouts),
+            *(["mind", text] for text in self.traps),
+        ]
 
-def known() -> list[Known]:
-    """Sets with depth first, then unlabelled ones, by name."""
+
+def known(name: str | None = None) -> list[Known]:
+    """Sets with depth first, then unlabelled ones, by name; or the one named. Raises UsageError for an unknown name."""
     labelled = [
         Known(
             name=a.name,
@@ -58,4 +74,12 @@ def known() -> list[Known]:
         for p in PRESETS.values()
     ]
     order = {"train": 0, "evaluate": 1, "unlabelled": 2}
-    return sorted([*labelled, *unlabelled], key=lambda k: (order[k.role], k.name))
+    found = sorted([*labelled, *unlabelled], key=lambda k: (order[k.role], k.name))
+    if name is None:
+        return found
+    chosen = [k for k in found if k.name == name]
+    if not chosen:
+        near = difflib.get_close_matches(name, [k.name for k in found], n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"no data set named '{name}'", hint=f"{hint}all: datk data list")
+    return chosen
