@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -147,7 +147,8 @@ class Batches:
     """batches(step) -> Batch. The random numbers of a sample depend on its position and the seed alone.
 
     Step s holds the positions s * batch_size up to (s + 1) * batch_size; process r of W takes every W-th, from r.
-    cross_context: closer looks of input_size, or of the section's, go along.
+    cross_context: closer looks of input_size, or of the section's, go along. order: position -> number of a sample (a
+    mixture's `at`); None: every epoch a permutation of its own.
     """
 
     def __init__(
@@ -160,10 +161,12 @@ class Batches:
         seed: int,
         keep_clean: bool = False,
         cross_context: CrossContextSection | None = None,
+        order: Callable[[int], int] | None = None,
     ) -> None:
         self.source, self.input_size, self.section = source, input_size, augment
         self.batch_size, self.seed, self.keep_clean = batch_size, seed, keep_clean
         self.cross_context = cross_context
+        self.order = order or partial(sample_index, count=len(source), seed=seed)
 
     def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
         return self.at(range(step * self.batch_size + rank, (step + 1) * self.batch_size, ranks))
@@ -174,7 +177,7 @@ class Batches:
 
     def example(self, position: int) -> Example:
         """The picture at a position of the endless order."""
-        number = sample_index(position, len(self.source), self.seed)
+        number = self.order(position)
         sample = load_drawn(self.source, number, self._rng(Draw.TEACHER, position))
         view, target = self._view(sample, self._rng(Draw.AUGMENT, position))
         example = Example(number, view, target)

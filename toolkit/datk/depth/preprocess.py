@@ -104,13 +104,15 @@ def normalise(rgb: NDArray[np.floating]) -> NDArray[np.float32]:
 def official_input(photo: NDArray[np.uint8], input_size: int = 518) -> NDArray[np.float32]:
     """(H, W, 3) uint8 RGB -> (1, 3, h, w) float32, the documented float path of the official code."""
     h, w = lower_bound_size((photo.shape[0], photo.shape[1]), input_size)
-    resized = cv2.resize(photo / 255.0, (w, h), interpolation=cv2.INTER_CUBIC)
+    with phase("resize"):
+        resized = cv2.resize(photo / 255.0, (w, h), interpolation=cv2.INTER_CUBIC)
     return normalise(resized)
 
 
 def float_input(photo: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
     """(H, W, 3) uint8 RGB -> (1, 3, h, w) float32 at a bucket's size, without the 8-bit rounding."""
-    resized = cv2.resize(photo / 255.0, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+    with phase("resize"):
+        resized = cv2.resize(photo / 255.0, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
     return normalise(resized)
 
 
@@ -121,7 +123,8 @@ def bucket_image(photo: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """
     if photo.shape[:2] == tuple(size):
         return np.ascontiguousarray(photo)
-    resized = cv2.resize(photo, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+    with phase("resize"):
+        resized = cv2.resize(photo, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
     return np.asarray(resized, dtype=np.uint8)
 
 
