@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
+from datk.data.sources import ImageSource
 from datk.errors import DataError, UsageError
+from datk.train.labelling.read import LabelFolder, images_of
 from datk.train.samples import TrainingSample
-from datk.train.sources import LabelledPhoto, PseudoLabelSource
+from datk.train.sources import PseudoLabelSource
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,9 @@ class SeveralTeachers:
     sources: Sequence[PseudoLabelSource]
     shares: Sequence[float]
 
-    @property
-    def photos(self) -> Sequence[LabelledPhoto]:
-        """The photographs with the first teacher's labels."""
-        return self.sources[0].photos
+    def key(self, index: int) -> str:
+        """The photograph's name in its source."""
+        return self.sources[0].key(index)
 
     def __len__(self) -> int:
         return len(self.sources[0])
@@ -45,10 +47,13 @@ class SeveralTeachers:
 LabelSource = PseudoLabelSource | SeveralTeachers
 
 
-def several_teachers(labels: Sequence[Sequence[LabelledPhoto]], shares: Sequence[float] | None) -> LabelSource:
+def several_teachers(
+    labels: Sequence[LabelFolder], images: ImageSource | None, shares: Sequence[float] | None
+) -> LabelSource:
     """The labels of one or several teachers as one source: the photographs that all of them have labelled usably.
 
-    Raises UsageError when shares and lists of labels do not belong together, DataError when no photograph is common.
+    images: what they were made from; None: opened where the first were made. Raises UsageError when shares and folders
+    do not belong together, DataError when the folders label different sources or no photograph is common.
     """
     if len(labels) != len(shares or (1.0,)):
         wanted = "one folder of pseudo-labels" if shares is None else f"{len(shares)} folders of pseudo-labels"
@@ -56,12 +61,14 @@ def several_teachers(labels: Sequence[Sequence[LabelledPhoto]], shares: Sequence
             f"student.teacher_weights asks for {wanted}, {len(labels)} given",
             hint="one share for each teacher's folder, such as teacher_weights: [7, 3]",
         )
+    images = images or images_of(labels[0])
     if shares is None or len(labels) == 1:
-        return PseudoLabelSource(labels[0])
-    by_image = [{photo.image_path: photo for photo in listed} for listed in labels]
-    common = [path for path in by_image[0] if all(path in others for others in by_image[1:])]
-    if not common:
-        raise DataError(
-            "the teachers have labelled no photograph in common", hint="label the same photographs with every teacher"
-        )
-    return SeveralTeachers([PseudoLabelSource([known[path] for path in common]) for known in by_image], tuple(shares))
+        return PseudoLabelSource(labels[0], images)
+    hint = "label the same photographs with every teacher"
+    if len({folder.images_sha256 for folder in labels}) > 1:
+        raise DataError("the teachers have labelled different sources of photographs", hint=hint)
+    common = reduce(np.intersect1d, [folder.numbers for folder in labels])
+    if len(common) == 0:
+        raise DataError("the teachers have labelled no photograph in common", hint=hint)
+    sources = [PseudoLabelSource(folder, images, np.searchsorted(folder.numbers, common)) for folder in labels]
+    return SeveralTeachers(sources, tuple(shares))

@@ -1,4 +1,4 @@
-"""The two folders training reads: synthetic images with exact depth, photographs with pseudo-labels."""
+"""The two sources training reads: synthetic images with exact depth, images with pseudo-labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +16,9 @@ from datk.errors import DataError
 from datk.train.samples import TrainingSample
 
 if TYPE_CHECKING:
+    from datk.data.sources import ImageSource
     from datk.data.synthetic import SyntheticItem
-
-PNG_MAX = 65535
+    from datk.train.labelling.read import LabelFolder
 
 
 @dataclass(frozen=True)
@@ -42,42 +41,37 @@ class SyntheticSource:
 
 
 @dataclass(frozen=True)
-class LabelledPhoto:
-    """One photograph and the file that holds its pseudo-label."""
-
-    image_path: Path
-    label_path: Path
-
-
-@dataclass(frozen=True)
 class PseudoLabelSource:
-    """Photographs with the teacher's disparity, min-max 0..1 as stored; every pixel counts."""
+    """Images with the teacher's disparity, min-max 0..1 as stored; every pixel counts.
 
-    photos: Sequence[LabelledPhoto]
+    labels: the usable ones of a finished folder. images: the source they were made from. chosen: (N,) which of the
+    labels, by index; None: all.
+    """
+
+    labels: LabelFolder
+    images: ImageSource
+    chosen: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.photos)
+        return len(self.labels) if self.chosen is None else len(self.chosen)
+
+    def key(self, index: int) -> str:
+        """The image's name in its source."""
+        return self.images.key(self.labels.number(self._label(index)))
+
+    def _label(self, index: int) -> int:
+        return index if self.chosen is None else int(self.chosen[index])
 
     def load(self, index: int) -> TrainingSample:
-        photo = self.photos[index]
-        disparity = read_label(photo.label_path)
-        return TrainingSample(read_image(photo.image_path), disparity, np.ones(disparity.shape, np.bool_))
+        label = self._label(index)
+        disparity = self.labels.label(label)
+        image = self.images.read(self.labels.number(label))
+        return TrainingSample(image, disparity, np.ones(disparity.shape, np.bool_))
 
 
 def read_depth(path: Path) -> NDArray[np.float32]:
     """(H, W) float32 metres, inf = sky. Raises DataError naming a file that is missing, damaged or of another shape."""
     return _read_array(path, "depth map").astype(np.float32, copy=False)
-
-
-def read_label(path: Path) -> NDArray[np.float32]:
-    """(h, w) float32 disparity 0..1 from a 16-bit PNG or a float16 .npy. Raises DataError naming a bad file."""
-    if path.suffix == ".npy":
-        return _read_array(path, "pseudo-label").astype(np.float32)
-    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 2:
-        raise DataError(f"{path}: not a 16-bit grey pseudo-label", hint="delete it and label again")
-    return np.asarray(pixels / np.float32(PNG_MAX), np.float32)
 
 
 def _read_array(path: Path, what: str) -> NDArray:

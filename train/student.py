@@ -15,14 +15,16 @@ from typing import Any
 from datk.artifact.files import sha256_file
 from datk.config.beyond_sections import LabelledSection
 from datk.config.train_sections import StudentSection
+from datk.data.sources import ImageSource
 from datk.errors import UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.train.cross_context import cross_context
 from datk.train.features import Learner, feature_reference
 from datk.train.fit_and_save import TrainingSet, fit_and_save, training_set
+from datk.train.labelling.read import open_labels
 from datk.train.loop import Progress
 from datk.train.mixed import MixedBatches
-from datk.train.pseudo_label import INDEX, load_labels
+from datk.train.pseudo_label import INDEX
 from datk.train.result import TrainResult
 from datk.train.samples import Batches
 from datk.train.several_teachers import several_teachers
@@ -34,7 +36,7 @@ from datk.train.student_step import StudentStep
 def distill(
     section: StudentSection,
     pseudo_labels: Path | Sequence[Path],
-    teacher: DepthAnything,
+    teacher: DepthAnything | None,
     out: Path,
     *,
     seed: int,
@@ -42,18 +44,19 @@ def distill(
     stop_after: int | None = None,
     licence: str = "Apache-2.0",
     synthetic_dir: Path | None = None,
+    images: ImageSource | None = None,
 ) -> TrainResult:
-    """Train on pseudo_labels (what label_photos wrote); write out/student.safetensors and out/loss.csv.
+    """Train on pseudo_labels (what label_images wrote); write out/student.safetensors and out/loss.csv.
 
     pseudo_labels: one folder, or one for each of section.teacher_weights. teacher: gives features (feature_source:
     teacher_encoder), starting weights (init: teacher) or labels of closer looks (cross_context); its other labels are
-    read from the folder. It stays frozen and out of the student's file. licence: of the teacher's weights, which the
-    student inherits. synthetic_dir: needed with section.labelled. Resumes like train_teacher.
+    read from the folder; None for one that is not our net. It stays frozen and out of the student's file. licence: of
+    the teacher's weights, which the student inherits. synthetic_dir: needed with section.labelled. images: what the
+    labels belong to, by default opened where they were labelled. Resumes like train_teacher.
     Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
     folders = [pseudo_labels] if isinstance(pseudo_labels, Path) else list(pseudo_labels)
-    labels = [load_labels(folder) for folder in folders]
-    source = several_teachers(labels, section.teacher_weights)
+    source = several_teachers([open_labels(folder) for folder in folders], images, section.teacher_weights)
     net, started_from = _starting_net(section, teacher, seed)
     reference = feature_reference(section, teacher)
     learner = Learner(net, reference.dim if reference else None, seed=seed)
@@ -73,7 +76,7 @@ def distill(
 
     def sample_name(number: int) -> str:
         if number < data.images or exact is None:
-            return str(source.photos[data.number(number)].image_path)
+            return source.key(data.number(number))
         return str(exact.items[number - data.images].image_path)
 
     context = cross_context(section.cross_context, section.loss, teacher)
@@ -82,7 +85,8 @@ def distill(
     inputs: dict[str, Any] = {"seed": seed, "data": [sha256_file(folder / INDEX) for folder in folders]}
     if synthetic_dir is not None and section.labelled is not None:
         inputs["labelled"] = sha256_file(synthetic_dir / "index.json")
-    if section.init == "teacher" or section.feature_source == "teacher_encoder" or context is not None:
+    asked = section.init == "teacher" or section.feature_source == "teacher_encoder" or context is not None
+    if teacher is not None and asked:
         inputs["teacher"] = weights_digest(teacher)
     for role, path in (("start", section.checkpoint), ("dinov2", section.dinov2_checkpoint)):
         if path is not None:
@@ -137,8 +141,10 @@ def _mixed(
     return replace(data, batches=MixedBatches(unlabelled, beside, labelled.every))
 
 
-def _starting_net(section: StudentSection, teacher: DepthAnything, seed: int) -> tuple[DepthAnything, str]:
+def _starting_net(section: StudentSection, teacher: DepthAnything | None, seed: int) -> tuple[DepthAnything, str]:
     if section.init == "teacher":
+        if teacher is None:
+            raise UsageError("init: teacher, but the teacher is not one of our nets", hint="use init: scratch")
         return copy_of(teacher, section.size), "teacher"
     if section.checkpoint is not None:
         return net_from_checkpoint(section.checkpoint, section.size, seed=seed)

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from datk.config.train_sections import PseudoLabelSection
+from datk.data.sources import open_images
 from datk.depth.preprocess import float_input, read_image
 from datk.models.depth_anything import DepthAnything
-from datk.train.pseudo_label import label_photos
+from datk.train.labelling.net_teacher import NetTeacher
+from datk.train.pseudo_label import label_images
 from datk.train.start import fresh_net
 
 PHOTOS, ROUNDS = 16, 3
@@ -32,6 +34,13 @@ def plain_loop(teacher: DepthAnything, photos: list[Path], out: Path) -> None:
             cv2.imwrite(str(out / f"{number:06d}.png"), np.round(unit * 65535).astype(np.uint16))
 
 
+def ours_labels(net: DepthAnything, photos: Path, out: Path, section: PseudoLabelSection) -> None:
+    teacher = NetTeacher(
+        net, source="bench", licence="none", input_size=section.input_size, device="cpu", precision="fp32"
+    )
+    label_images(teacher, open_images(photos), out, section)
+
+
 def run() -> list[dict[str, Any]]:
     """Photographs a second, median of interleaved rounds; ratio > 1 means faster than the plain loop."""
     teacher = fresh_net("tiny", seed=0).eval()
@@ -43,7 +52,7 @@ def run() -> list[dict[str, Any]]:
         for number in range(ROUNDS + 1):  # the first warms up
             gc.collect()
             begun = time.perf_counter()
-            label_photos(teacher, photos, root / f"ours{number}", section, device="cpu", precision="fp32")
+            ours_labels(teacher, root / "photos", root / f"ours{number}", section)
             middle = time.perf_counter()
             (root / f"plain{number}").mkdir()
             plain_loop(teacher, photos, root / f"plain{number}")

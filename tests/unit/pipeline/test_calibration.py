@@ -13,7 +13,6 @@ from datk.artifact.manifest import Manifest
 from datk.config.load import recipe_from_dict
 from datk.config.schema import PhotosSection, QuantizeSection
 from datk.config.train_sections import PseudoLabelSection
-from datk.depth.label_quality import LabelQuality, label_quality
 from datk.errors import DataError
 from datk.models.depth_anything import DepthAnything
 from datk.models.weights import save_checkpoint
@@ -65,20 +64,15 @@ def run(stage: StageRun, count: int) -> list[calibration.CalibrationPhoto]:
 def test_every_photograph_comes_with_the_teachers_label(stage: StageRun) -> None:
     found = run(stage, 4)
     assert len(found) == 4
-    assert all(p.image.is_file() and p.label.is_file() for p in found)
+    labels = calibration.read_labels(stage.out, found)
+    assert all(p.image.is_file() for p in found) and [label.shape for label in labels] == [(28, 42)] * 4
 
 
 def test_a_photograph_the_teacher_makes_nothing_of_is_left_out_named_and_replaced(
     stage: StageRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(stage, 4)[0].name
-    judged: list[str] = []
-
-    def judge(label: np.ndarray) -> LabelQuality:
-        judged.append("")
-        return LabelQuality(0.0, 1.0, True, "constant") if len(judged) == 1 else label_quality(label)
-
-    monkeypatch.setattr(calibration, "label_quality", judge)
+    monkeypatch.setattr("datk.train.labelling.read.left_out", lambda folder: {0: "constant"})
     found = run(stage, 4)
     assert len(found) == 4 and first not in [p.name for p in found]
     assert stage.reporter.lines == [f"calibration: {first} left out, constant"]

@@ -27,7 +27,7 @@ from datk.train.mixed import MixedBatches, image_weights
 from datk.train.objective import depth_loss
 from datk.train.samples import Batches, TrainingSample
 from datk.train.several_teachers import SeveralTeachers, several_teachers
-from datk.train.sources import LabelledPhoto, PseudoLabelSource
+from datk.train.sources import PseudoLabelSource
 from datk.train.start import fresh_net
 from datk.train.student_step import StudentStep
 from datk.train.tails import watched, with_tails
@@ -140,24 +140,47 @@ def test_a_teacher_is_drawn_for_each_image_by_its_share_and_its_position_alone()
     assert torch.equal(batches(2).target, _batches(source=source, batch_size=30)(2).target)
 
 
-def _photos(folder: str, names: str) -> list[LabelledPhoto]:
-    return [LabelledPhoto(Path(f"{name}.jpg"), Path(folder) / f"{name}.png") for name in names]
+@dataclass(frozen=True)
+class Labels:
+    """A folder's usable labels of a source of 26 photographs, named a to z."""
+
+    teacher: str
+    numbers: np.ndarray
+    images_sha256: str = "same"
+
+    def number(self, index: int) -> int:
+        return int(self.numbers[index])
+
+
+class Alphabet:
+    def key(self, index: int) -> str:
+        return chr(ord("a") + index)
+
+
+def _labels(teacher: str, names: str, source: str = "same") -> Labels:
+    return Labels(teacher, np.array(sorted(ord(name) - ord("a") for name in names)), source)
 
 
 def test_teachers_share_the_photographs_all_of_them_labelled() -> None:
-    source = several_teachers([_photos("a", "xyz"), _photos("b", "zxw")], (0.7, 0.3))
-    assert isinstance(source, SeveralTeachers) and [p.image_path.stem for p in source.photos] == ["x", "z"]
-    assert [p.label_path.as_posix() for p in source.sources[1].photos] == ["b/x.png", "b/z.png"]
-    assert isinstance(several_teachers([_photos("a", "xy")], None), PseudoLabelSource)
+    source = several_teachers([_labels("a", "xyz"), _labels("b", "zxw")], Alphabet(), (0.7, 0.3))
+    assert isinstance(source, SeveralTeachers) and [source.key(i) for i in range(len(source))] == ["x", "z"]
+    assert [[s.key(i) for i in range(2)] for s in source.sources] == [["x", "z"], ["x", "z"]]
+    assert [s.labels.teacher for s in source.sources] == ["a", "b"]
+    assert isinstance(several_teachers([_labels("a", "xy")], Alphabet(), None), PseudoLabelSource)
+
+
+def test_labels_of_different_sources_are_never_mixed() -> None:
+    with pytest.raises(DataError, match="different sources"):
+        several_teachers([_labels("a", "xyz"), _labels("b", "xyz", "other")], Alphabet(), (0.7, 0.3))
 
 
 def test_shares_and_folders_must_belong_together() -> None:
     with pytest.raises(UsageError, match="one folder of pseudo-labels, 2 given"):
-        several_teachers([_photos("a", "x"), _photos("b", "x")], None)
+        several_teachers([_labels("a", "x"), _labels("b", "x")], Alphabet(), None)
     with pytest.raises(UsageError, match="2 folders of pseudo-labels, 1 given"):
-        several_teachers([_photos("a", "x")], (7, 3))
+        several_teachers([_labels("a", "x")], Alphabet(), (7, 3))
     with pytest.raises(DataError, match="no photograph in common"):
-        several_teachers([_photos("a", "x"), _photos("b", "y")], (7, 3))
+        several_teachers([_labels("a", "x"), _labels("b", "y")], Alphabet(), (7, 3))
 
 
 # cross-context distillation
@@ -317,16 +340,20 @@ def test_the_penalty_pulls_an_outlier_down() -> None:
 def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Eight synthetic images with exact depth, and their pictures labelled by two teachers."""
     from datk.config.train_sections import PseudoLabelSection
+    from datk.data.sources import open_images
     from datk.data.synthetic import generate, load
-    from datk.train.pseudo_label import label_photos
+    from datk.train.labelling.net_teacher import NetTeacher
+    from datk.train.pseudo_label import label_images
 
     root = tmp_path_factory.mktemp("material")
     generate(root / "synthetic", count=8, size=(56, 70), seed=0, workers=1)
     items = load(root / "synthetic")
-    photos = [Path(item.image_path) for item in items]
+    images = open_images(Path(items[0].image_path).parent)
     section = PseudoLabelSection(input_size=(28, 28))
     for number in (1, 2):
-        label_photos(fresh_net("tiny", seed=number), photos, root / f"labels{number}", section, device="cpu")
+        net = fresh_net("tiny", seed=number)
+        teacher = NetTeacher(net, source="test", licence="MIT", input_size=(28, 28), device="cpu")
+        label_images(teacher, images, root / f"labels{number}", section)
     return {name: root / name for name in ("synthetic", "labels1", "labels2")}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -11,15 +10,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from datk.artifact.files import sha256_file
 from datk.config.train_sections import LossSection, PseudoLabelSection, ScheduleSection, StudentSection
+from datk.data.sources import open_images
 from datk.depth.io_spec import DepthKind
 from datk.depth.preprocess import float_input, read_image
-from datk.errors import CheckpointError, DataError, UsageError
+from datk.errors import CheckpointError, UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.models.weights import load_checkpoint
-from datk.train.pseudo_label import label_photos, load_labels
-from datk.train.sources import read_label
+from datk.train.labelling.net_teacher import NetTeacher
+from datk.train.labelling.read import open_labels
+from datk.train.pseudo_label import label_images
 from datk.train.start import copy_of, fresh_net, weights_digest
 from datk.train.student import distill
 
@@ -47,6 +47,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def label_photos(net: DepthAnything, photos: list[Path], out: Path, section: PseudoLabelSection) -> None:
+    listing = out.with_suffix(".txt")
+    listing.write_text("".join(f"{p}\n" for p in photos))
+    teacher = NetTeacher(
+        net, source="test", licence="MIT", input_size=section.input_size, short_side=section.short_side, device="cpu"
+    )
+    label_images(teacher, open_images(f"list:{listing}"), out, section)
+
+
 @pytest.fixture(scope="module")
 def labels(teacher: DepthAnything, photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("labels")
@@ -54,34 +63,11 @@ def labels(teacher: DepthAnything, photos: list[Path], tmp_path_factory: pytest.
     return out
 
 
-def test_a_label_gives_back_the_teachers_map(teacher: DepthAnything, labels: Path, photos: list[Path]) -> None:
-    entry = json.loads((labels / "index.json").read_text())["labels"][2]
-    assert entry["image"] == str(photos[2])
-    assert entry["label_sha256"] == sha256_file(labels / entry["label"])
+def test_the_teachers_map_is_labelled(teacher: DepthAnything, labels: Path, photos: list[Path]) -> None:
     with torch.inference_mode():
         expected = teacher(torch.from_numpy(float_input(read_image(photos[2]), (28, 42))))[0].numpy()
-    found = read_label(labels / entry["label"]) * entry["scale"] + entry["shift"]
-    assert np.abs(found - expected).max() <= entry["scale"] / 65535 + 1e-5
-
-
-@pytest.mark.parametrize("form", ["png16", "npy16"])
-def test_an_interrupted_labelling_goes_on_to_the_same_bytes(
-    teacher: DepthAnything, photos: list[Path], tmp_path: Path, form: str
-) -> None:
-    section = LABELS.model_copy(update={"format": form})
-
-    def interrupt(done: int, total: int) -> None:
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        label_photos(teacher, photos, tmp_path / "a", section, progress=interrupt)
-    with (tmp_path / "a/labels.jsonl").open("a") as handle:
-        handle.write('{"number": 5, "lab')  # torn in the middle of a line
-    assert label_photos(teacher, photos, tmp_path / "a", section).reused == 4
-    label_photos(teacher, photos, tmp_path / "b", section)
-    assert sha256_file(tmp_path / "a/labels") == sha256_file(tmp_path / "b/labels")
-    assert (tmp_path / "a/index.json").read_bytes() == (tmp_path / "b/index.json").read_bytes()
+    found = open_labels(labels).label(2)
+    assert np.abs(found - (expected - expected.min()) / np.ptp(expected)).max() < 1e-4
 
 
 def test_flip_average_labels_a_mirrored_photo_with_the_mirrored_map(
@@ -91,7 +77,8 @@ def test_flip_average_labels_a_mirrored_photo_with_the_mirrored_map(
     cv2.imwrite(str(mirrored), np.ascontiguousarray(cv2.imread(str(photos[0]))[:, ::-1]))
     section = LABELS.model_copy(update={"flip_average": True})
     label_photos(teacher, [photos[0], mirrored], tmp_path / "labels", section)
-    one, other = (read_label(p.label_path) for p in load_labels(tmp_path / "labels"))
+    labels = open_labels(tmp_path / "labels")
+    one, other = labels.label(0), labels.label(1)
     assert np.abs(one - other[:, ::-1]).max() < 2e-3
 
 
@@ -102,8 +89,10 @@ def test_photos_keep_their_aspect_when_no_bucket_is_named(
     cv2.imwrite(str(tall), np.zeros((90, 60, 3), np.uint8))
     section = PseudoLabelSection(input_size=None, short_side=28, batch_size=4)
     label_photos(teacher, [photos[0], tall, photos[1]], tmp_path / "labels", section)
-    sizes = [e["size"] for e in json.loads((tmp_path / "labels/index.json").read_text())["labels"]]
-    assert sizes == [[28, 42], [42, 28], [28, 42]], "short side 28, in the order of the list"
+    labels = open_labels(tmp_path / "labels")
+    assert [labels.label(i).shape for i in range(3)] == [(28, 42), (42, 28), (28, 42)], (
+        "short side 28, in the order of the list"
+    )
 
 
 def test_a_metric_teachers_depth_becomes_disparity(photos: list[Path], tmp_path: Path) -> None:
@@ -111,31 +100,10 @@ def test_a_metric_teachers_depth_becomes_disparity(photos: list[Path], tmp_path:
     label_photos(metric, photos[:1], tmp_path, LABELS)
     with torch.inference_mode():
         depth_m = metric(torch.from_numpy(float_input(read_image(photos[0]), (28, 42))))[0].numpy()
-    label = read_label(tmp_path / "labels/000000.png")
+    label = open_labels(tmp_path).label(0)
     assert label.flat[np.argmin(depth_m)] == 1.0 and label.flat[np.argmax(depth_m)] == 0.0
     with pytest.raises(UsageError, match="metric depth"):
         copy_of(metric, "tiny")
-
-
-def test_labels_of_another_teacher_are_refused(labels: Path, photos: list[Path]) -> None:
-    with pytest.raises(DataError, match="labels of another teacher"):
-        label_photos(fresh_net("tiny", seed=6), photos, labels, LABELS)
-
-
-def test_no_photos_and_no_labels_are_named(teacher: DepthAnything, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no photographs to label"):
-        label_photos(teacher, [], tmp_path, LABELS)
-    with pytest.raises(DataError, match="no finished pseudo-labels"):
-        load_labels(tmp_path)
-
-
-def test_a_constant_map_is_labelled_but_never_trained_on(photos: list[Path], tmp_path: Path) -> None:
-    dead = fresh_net("tiny", seed=1)
-    last = dead.depth_head.scratch.output_conv2[2]
-    torch.nn.init.zeros_(last.weight)
-    assert label_photos(dead, photos, tmp_path, LABELS).constant == len(photos)
-    with pytest.raises(DataError, match="no label with any spread"):
-        load_labels(tmp_path)
 
 
 def test_student_resume_equals_uninterrupted_run(teacher: DepthAnything, labels: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +13,7 @@ from datk.data.sample import min_max
 from datk.errors import DataError
 from datk.train.augment import augment
 from datk.train.samples import Batches, sample_index
-from datk.train.sources import read_depth, read_label
+from datk.train.sources import read_depth
 from tests.unit.train.toys import ToySource, toy_batches
 
 STRONG = AugmentSection(min_crop=0.5, max_stretch=1.3, colour=0.5, blur=1.0, grey=0.2, noise=0.05)
@@ -94,10 +93,3 @@ def test_a_pickled_array_is_never_loaded(tmp_path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="not a readable"):
         read_depth(path)
-
-
-def test_an_eight_bit_label_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "label.png"
-    cv2.imwrite(str(path), np.zeros((4, 4), np.uint8))
-    with pytest.raises(DataError, match="not a 16-bit grey"):
-        read_label(path)

@@ -16,6 +16,7 @@ from datk.cli import (
     export,
     farm,
     predict,
+    pseudo_label,
     quantize,
     recipes,
     report,
@@ -46,7 +47,7 @@ app.command("export", help=export.HELP)(export.command)
 app.command("validate", help=validate.HELP)(validate.command)
 app.command("predict", help=predict.HELP)(predict.command)
 app.command("quantize", help=quantize.HELP)(quantize.command)
-app.command("pseudo-label", help=train.LABEL_HELP)(train.pseudo_label)
+app.command("pseudo-label", help=pseudo_label.HELP)(pseudo_label.command)
 app.command("report", help=report.HELP)(report.command)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")

@@ -1,4 +1,4 @@
-"""datk train, datk pseudo-label"""
+"""datk train"""
 
 from __future__ import annotations
 
@@ -59,38 +59,3 @@ def replay(
         return
     rows = [[i.name, f"{i.loss:.4g}", i.source, f"{100 * i.valid_fraction:.0f} %"] for i in found]
     print_table(f"{folder.name}, float32, one image at a time", ["image", "loss", "first not finite", "valid"], rows)
-
-
-LABEL_HELP = """Label photographs with a teacher: 16-bit maps of disparity, smallest 0 and largest 65535 per photograph.
-
-Run again to continue; labels already there are kept.
-
-Example: datk pseudo-label --teacher CKPT --images DIR --out LABELS
-"""
-
-
-def pseudo_label(
-    teacher: Annotated[Path, typer.Option(help="Teacher checkpoint (.pth, .safetensors).")],
-    images: Annotated[Path, typer.Option(help="Folder of photographs.")],
-    out: Annotated[Path, typer.Option(help="Folder for the labels.")],
-    input_size: Annotated[str, typer.Option(help="What the teacher sees: 518 or HxW, multiples of 14.")] = "518",
-    batch: Annotated[int, typer.Option(min=1, help="Photographs a forward pass.")] = 8,
-    flip_average: Annotated[bool, typer.Option("--flip-average", help="Average with the mirrored picture.")] = False,
-    json: Json = False,
-) -> None:
-    """See LABEL_HELP."""
-    from datk.cli.console import print_json, reporter, say
-    from datk.config.train_sections import PseudoLabelSection
-    from datk.depth.preprocess import list_images, parse_size
-    from datk.pipeline.steps import weights
-    from datk.train.pseudo_label import label_photos
-
-    section = PseudoLabelSection(input_size=parse_size(input_size), batch_size=batch, flip_average=flip_average)
-    checkpoint = weights.read(teacher)
-    with reporter() as terminal:
-        terminal.stage("label", f"label {images}", "running")
-        summary = label_photos(checkpoint.net, list_images(images), out, section, progress=terminal.progress)
-    if json:
-        print_json({"out": str(out), "labels": summary.count, "constant": summary.constant, "reused": summary.reused})
-    else:
-        say(f"{summary.count} labels in {out} ({summary.reused} were there, {summary.constant} without any spread)")

@@ -22,6 +22,8 @@ class DepthKind(StrEnum):
     """Inverse depth up to an unknown scale and shift, >= 0. Larger is nearer."""
     DEPTH_METRIC_M = "depth_metric_m"
     """Depth along the optical axis in metres. Larger is farther."""
+    DEPTH_AFFINE_INVARIANT = "depth_affine_invariant"
+    """Depth up to an unknown scale and shift. Larger is farther. Some teachers give it; nothing is judged in it."""
 
     @property
     def larger_is(self) -> Literal["nearer", "farther"]:

@@ -12,15 +12,18 @@ from datk import targets
 from datk.artifact.files import sha256_file
 from datk.config.schema import Recipe, TargetSection
 from datk.config.train_sections import OPERATIONAL
+from datk.data.sources import open_images
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
 from datk.pipeline.stage import Stage
 from datk.pipeline.steps import calibration, export, labels, quantize, student, synthetic, teacher, validate
+from datk.pipeline.steps.photos import keys_sha256
 from datk.pipeline.steps.weights import trained_size
 from datk.targets.base import Target
 
 TORCH = ("torch", "numpy", "opencv-python-headless")
 DEPTH_CODE = ("depth/preprocess.py", "models")
+LABEL_CODE = ("depth/label_quality.py", "depth/teacher.py", "train/pseudo_label.py", "train/labelling")
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
@@ -89,7 +92,7 @@ def _teacher(recipe: Recipe) -> Stage:
 
 
 def _labels(recipe: Recipe) -> Stage:
-    files = () if recipe.photos.images == "builtin" else (_folder_ref("photos", recipe.photos.images),)
+    files = () if recipe.photos.images == "builtin" else (_images_ref("photos", recipe.photos.images),)
     return Stage(
         name="20-pseudo-labels",
         verb="pseudo-labels",
@@ -99,7 +102,7 @@ def _labels(recipe: Recipe) -> Stage:
         needs=("10-teacher",),
         files=files,
         tools=TORCH,
-        code=(*DEPTH_CODE, "train/pseudo_label.py", "data/photos.py", "calibration_data/index.json"),
+        code=(*DEPTH_CODE, *LABEL_CODE, "data/photos.py", "calibration_data/index.json"),
     )
 
 
@@ -121,7 +124,7 @@ def _student(recipe: Recipe) -> Stage:
         name="30-student",
         verb="student",
         title="distil the student from pseudo-labelled photographs",
-        run=partial(student.distil, recipe.student),
+        run=partial(student.distil, recipe.student, recipe.photos),
         section=_dump(recipe.student),
         needs=("10-teacher", "20-pseudo-labels"),
         together=True,
@@ -197,7 +200,7 @@ def _calibration(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
         needs=(source,),
         files=files,
         tools=TORCH,
-        code=(*DEPTH_CODE, "depth/label_quality.py", "train/pseudo_label.py", "data/photos.py"),
+        code=(*DEPTH_CODE, *LABEL_CODE, "data/photos.py"),
     )
 
 
@@ -261,6 +264,13 @@ def _file_ref(role: str, path: str) -> tuple[str, str, str]:
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such file", hint="name a .pth or .safetensors checkpoint")
     return role, Path(path).name, sha256_file(Path(path))
+
+
+def _images_ref(role: str, spec: str) -> tuple[str, str, str]:
+    """A folder by its content, any other source by the names of its images."""
+    if Path(spec).is_dir() or ":" not in spec:
+        return _folder_ref(role, spec)
+    return role, spec, keys_sha256(open_images(spec))
 
 
 def _folder_ref(role: str, path: str) -> tuple[str, str, str]:

@@ -13,7 +13,8 @@ from datk.errors import DataError
 
 NO_VALUE = (128, 128, 128)
 """Colour of NaN: grey, which is in neither colour map."""
-_COLOUR_MAP = {DepthKind.DISPARITY_AFFINE_INVARIANT: "Spectral_r", DepthKind.DEPTH_METRIC_M: "Spectral"}
+_COLOUR_MAP = {"nearer": "Spectral_r", "farther": "Spectral"}
+"""By what a larger value means."""
 _ERROR_MAP = "magma"
 _MIDDLE = 127
 
@@ -60,7 +61,7 @@ def colourise(depth: NDArray[Any], kind: DepthKind) -> NDArray[np.uint8]:
     levels[np.isposinf(values)] = 255.0
     levels[np.isneginf(values)] = 0.0
     levels[np.isnan(values)] = np.nan
-    return _paint(levels, _table(_COLOUR_MAP[kind]))
+    return _paint(levels, _table(_COLOUR_MAP[kind.larger_is]))
 
 
 def colourise_error(error: NDArray[Any], *, full_scale: float) -> NDArray[np.uint8]:

@@ -6,20 +6,24 @@ import json
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from datk.artifact.files import write_json
+from datk.artifact.files import sha256_file, write_json
 from datk.artifact.manifest import Dataset, Metric
 from datk.config.schema import PhotosSection, QuantizeSection
 from datk.config.train_sections import PseudoLabelSection
 from datk.data.photos import check_held_out
-from datk.depth.label_quality import label_quality
 from datk.errors import DataError
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import weights
-from datk.pipeline.steps.photos import photo_set
+from datk.pipeline.steps.photos import PhotoSource, photo_set
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NAME = "35-calibration"
 FILE = "calibration.json"
+LABELS = "labels"
 SPARE = 1.25
 """Candidates labelled per photograph wanted, so that those left out are replaced."""
 
@@ -30,7 +34,8 @@ class CalibrationPhoto:
 
     name: str
     image: Path
-    label: Path
+    number: int
+    """Of its pseudo-label."""
 
 
 def run(
@@ -40,23 +45,33 @@ def run(
 
     Raises DataError when a candidate is also held out for validation, or no candidate has a usable label.
     """
-    from datk.train.pseudo_label import label_photos
-    from datk.train.sources import read_label
+    from datk.train.labelling.net_teacher import NetTeacher
+    from datk.train.labelling.read import left_out
+    from datk.train.pseudo_label import label_images
 
     source, file = labeller.split("/")
-    teacher = weights.read(stage.folder(source) / file)
+    checkpoint = weights.read(stage.folder(source) / file)
     found = photo_set(section.images, "calibration", ceil(SPARE * section.count), seed=stage.seed)
     check_held_out(photo_set(photos.validation, "validation", None, seed=stage.seed).paths, found.paths)
-    label_photos(teacher.net, found.paths, stage.out, labels, progress=stage.reporter.progress)
-    entries = json.loads((stage.out / "index.json").read_text(encoding="utf-8"))["labels"]
-    kept: list[dict[str, str]] = []
+    teacher = NetTeacher(
+        checkpoint.net,
+        source=source,
+        licence=checkpoint.licence,
+        input_size=labels.input_size,
+        short_side=labels.short_side,
+    )
+    label_images(
+        teacher, PhotoSource(found, name="calibration"), stage.out / LABELS, labels, progress=stage.reporter.progress
+    )
+    teacher.close()
+    reasons = left_out(stage.out / LABELS)
+    kept: list[dict[str, Any]] = []
     dropped: list[dict[str, str]] = []
-    for name, path, entry in zip(found.names, found.paths, entries, strict=True):
-        quality = label_quality(read_label(stage.out / entry["label"]))
-        if quality.degenerate:
-            dropped.append({"name": name, "reason": quality.reason})
+    for number, (name, path) in enumerate(zip(found.names, found.paths, strict=True)):
+        if number in reasons:
+            dropped.append({"name": name, "reason": reasons[number]})
         elif len(kept) < section.count:
-            kept.append({"name": name, "image": str(path), "sha256": entry["image_sha256"], "label": entry["label"]})
+            kept.append({"name": name, "image": str(path), "sha256": sha256_file(path), "number": number})
     if not kept:
         raise DataError(
             f"none of {len(found.paths)} calibration photographs has a usable pseudo-label; "
@@ -81,6 +96,21 @@ def read_set(folder: Path) -> list[CalibrationPhoto]:
     """The set as a finished stage left it. Raises DataError when its file is gone or damaged."""
     try:
         entries = json.loads((folder / FILE).read_text(encoding="utf-8"))["photos"]
-        return [CalibrationPhoto(e["name"], Path(e["image"]), folder / e["label"]) for e in entries]
+        return [CalibrationPhoto(e["name"], Path(e["image"]), e["number"]) for e in entries]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / FILE}: no calibration set ({error})", hint="run the recipe again") from error
+
+
+def read_labels(folder: Path, photos: list[CalibrationPhoto]) -> list[NDArray]:
+    """Their pseudo-labels: (h, w) float32 disparity in 0..1, 1 nearest. Raises DataError for a damaged folder."""
+    from datk.train.labelling.read import open_labels
+
+    labels = open_labels(folder / LABELS)
+    found = []
+    for photo in photos:
+        index = labels.index_of(photo.number)
+        if index is None:
+            raise DataError(f"{folder}: no label for {photo.name}", hint="run the recipe again")
+        found.append(labels.label(index))
+    labels.close()
+    return found

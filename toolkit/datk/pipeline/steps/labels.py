@@ -8,24 +8,54 @@ from datk.config.train_sections import PseudoLabelSection
 from datk.data.photos import check_held_out
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import weights
-from datk.pipeline.steps.photos import photo_set
+from datk.pipeline.steps.photos import photo_set, training_images
 from datk.pipeline.steps.teacher import FILE as TEACHER_FILE
 
 
 def run(section: PseudoLabelSection, photos: PhotosSection, stage: StageRun) -> Outcome:
-    """Label the training photographs; labels already there are kept, the missing ones added."""
-    from datk.train.pseudo_label import label_photos
+    """Label the training photographs; finished shards are kept, the others added."""
+    from datk.train.labelling.keep_out import benchmark_images
+    from datk.train.labelling.net_teacher import NetTeacher
+    from datk.train.pseudo_label import label_images
 
-    teacher = weights.read(stage.folder("10-teacher") / TEACHER_FILE)
-    found = photo_set(photos.images, "train", None, seed=stage.seed)
+    checkpoint = weights.read(stage.folder("10-teacher") / TEACHER_FILE)
+    found = training_images(photos.images, seed=stage.seed)
     if photos.validation != "builtin":
         check_held_out(photo_set(photos.validation, "validation", None, seed=stage.seed).paths, found.paths)
-    summary = label_photos(teacher.net, found.paths, stage.out, section, progress=stage.reporter.progress)
+    teacher = NetTeacher(
+        checkpoint.net,
+        source="10-teacher",
+        licence=checkpoint.licence,
+        input_size=section.input_size,
+        short_side=section.short_side,
+    )
+    keep_out = benchmark_images(())
+    try:
+        summary = label_images(
+            teacher, found.source, stage.out, section, keep_out=keep_out, progress=stage.reporter.progress
+        )
+    finally:
+        teacher.close()
+    for left_out, why in ((summary.quarantined, "could not be read"), (summary.kept_out, "are in a benchmark")):
+        if left_out:
+            stage.reporter.note(f"{left_out} of {summary.images} photographs {why}: index.json names them")
+    n = summary.images
     return Outcome(
-        datasets=[Dataset(name="photographs", split_sha256=found.sha256, licence=found.licence, n=summary.count)],
+        datasets=[Dataset(name="photographs", split_sha256=found.sha256, licence=found.licence, n=n)],
         metrics={
-            "labels": Metric(value=summary.count, unit="images", n=summary.count),
-            "constant_labels": Metric(value=summary.constant, unit="images", n=summary.count, higher_is_better=False),
+            "labels": Metric(value=summary.labels, unit="images", n=n),
+            "degenerate_labels": Metric(
+                value=summary.labels - summary.usable, unit="images", n=n, higher_is_better=False
+            ),
+            "unreadable_images": Metric(value=summary.quarantined, unit="images", n=n, higher_is_better=False),
+            "benchmark_images": Metric(value=summary.kept_out, unit="images", n=n, higher_is_better=False),
         },
-        facts={"device": summary.device, "precision": summary.precision, "teacher_licence": teacher.licence},
+        facts={
+            "device": teacher.device,
+            "precision": teacher.precision,
+            "teacher": teacher.name,
+            "teacher_licence": teacher.licence,
+            "kept_out_sets": keep_out.sets,
+            "kept_out_notes": list(keep_out.notes),
+        },
     )

@@ -28,7 +28,6 @@ def run(target: Target, size: Size, stage: StageRun) -> Outcome:
     from datk.quantize.calibration import input_tensor
     from datk.quantize.program import save_program
     from datk.quantize.ptq import quantize_module
-    from datk.train.sources import read_label
 
     assert target.scheme is not None
     checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
@@ -45,7 +44,7 @@ def run(target: Target, size: Size, stage: StageRun) -> Outcome:
         progress=stage.reporter.progress,
     )
     save_program(program, input_tensor(images[0], target.input_form), stage.out / FILE)
-    labels = [read_label(p.label) for p in found[:COMPARED]]
+    labels = calibration.read_labels(stage.folder(calibration.NAME), found[:COMPARED])
     floating, quantised = (
         label_agreement(net, images[:COMPARED], labels, input_form=target.input_form, depth_kind=checkpoint.depth_kind)
         for net in (module, program)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datk.config.schema import PhotosSection
 from datk.config.train_sections import StudentSection
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import weights
+from datk.pipeline.steps.photos import training_images
 from datk.pipeline.steps.teacher import FILE as TEACHER_FILE
 from datk.pipeline.steps.training import training_outcome
 
 FILE = "student.safetensors"
 
 
-def distil(section: StudentSection, stage: StageRun) -> Outcome:
+def distil(section: StudentSection, photos: PhotosSection, stage: StageRun) -> Outcome:
     """Distil; resumes from its own training state after Ctrl-C."""
     from datk.train.student import distill
 
@@ -27,6 +29,7 @@ def distil(section: StudentSection, stage: StageRun) -> Outcome:
         seed=stage.seed,
         progress=stage.reporter.progress,
         licence=teacher.licence,
+        images=training_images(photos.images, seed=stage.seed).source,
     )
     stage.reporter.note(
         f"feature source: {result.facts['feature_source']}; started from {result.facts['started_from']}"

@@ -1,0 +1,106 @@
+"""Images a student must never see because it is judged on them: benchmarks, found again by perceptual hash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datk.artifact.files import sha256_json
+from datk.data.phash import distances, perceptual_hash, perceptual_hash_pair
+from datk.depth.preprocess import list_images, read_image
+from datk.errors import EnvironmentLacks
+from datk.evaluate.benchmarks import available
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An image too near to one that is kept out."""
+
+    image: str
+    distance: int
+    """Differing bits of 64."""
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class KeepOut:
+    """names: SET/IMAGE of every image kept out, in order. hashes: theirs, uint64. sets: images by set."""
+
+    names: tuple[str, ...]
+    hashes: NDArray[np.uint64]
+    sets: dict[str, int]
+    notes: tuple[str, ...] = ()
+    """What could not be looked at, and why."""
+
+    @property
+    def digest(self) -> str:
+        return sha256_json([self.names, [int(h) for h in self.hashes]])
+
+    def hit(self, photo: NDArray[np.uint8], max_distance: int) -> tuple[int, Hit | None]:
+        """(hash of a (H, W, 3) uint8 RGB photograph, the nearest image kept out within max_distance bits or None)."""
+        straight, mirror = perceptual_hash_pair(photo)
+        best: Hit | None = None
+        for value, mirrored in ((straight, False), (mirror, True)):
+            if len(self.hashes) == 0:
+                break
+            bits = distances(value, self.hashes)
+            index = int(bits.argmin())
+            distance = int(bits[index])
+            if distance <= max_distance and (best is None or distance < best.distance):
+                best = Hit(self.names[index], distance, mirrored)
+        return straight, best
+
+    def as_json(self) -> dict[str, Any]:
+        hashes = [f"{int(h):016x}" for h in self.hashes]
+        return {"sets": self.sets, "notes": list(self.notes), "images": dict(zip(self.names, hashes, strict=True))}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> KeepOut:
+        hashes = np.array([int(h, 16) for h in value["images"].values()], np.uint64)
+        return KeepOut(tuple(value["images"]), hashes, dict(value["sets"]), tuple(value["notes"]))
+
+
+NOTHING = KeepOut((), np.empty(0, np.uint64), {})
+
+
+def keep_out_of(sets: dict[str, Sequence[Path]], *, roots: dict[str, Path], notes: Sequence[str] = ()) -> KeepOut:
+    """Hash every image of every set. roots: the folder a set's names are relative to.
+
+    Raises DataError for one that cannot be read: a benchmark with a hole would pass for checked.
+    """
+    names, hashes = [], []
+    for name, paths in sets.items():
+        for path in paths:
+            names.append(f"{name}/{path.relative_to(roots[name]).as_posix()}")
+            hashes.append(perceptual_hash(read_image(path)))
+    counts = {name: len(paths) for name, paths in sets.items()}
+    return KeepOut(tuple(names), np.array(hashes, np.uint64), counts, tuple(notes))
+
+
+def benchmark_images(folders: Sequence[Path]) -> KeepOut:
+    """The built-in benches, DA-2K where it lies in its usual place, and every folder named.
+
+    Raises DataError for a folder that is missing, empty or unreadable.
+    """
+    sets: dict[str, Sequence[Path]] = {}
+    roots: dict[str, Path] = {}
+    notes = []
+    for name, bench in available().items():
+        try:
+            pairs = bench.load(None)
+        except EnvironmentLacks as error:
+            notes.append(f"{name} not checked: {error.message}")
+            continue
+        paths = sorted({p for s in (pairs, *pairs.extra_sets.values()) for p in (s.root / i.path for i in s.images)})
+        sets[name], roots[name] = [p for p in paths if p.is_file()], pairs.root
+        if len(sets[name]) < len(paths):
+            notes.append(f"{name}: {len(paths) - len(sets[name])} of its {len(paths)} images are not on disk")
+    for folder in folders:
+        name = folder.name if folder.name not in sets else str(folder)
+        sets[name], roots[name] = list_images(folder), folder
+    return keep_out_of(sets, roots=roots, notes=notes)
