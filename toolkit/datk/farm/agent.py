@@ -517,9 +517,9 @@ def half(depth):
 
     depth = np.asarray(depth, dtype=np.float64)
     finite = depth[np.isfinite(depth)]
-    shift = float(finite.min()) if finite.size else 0.0
-    span = float(finite.max()) - shift if finite.size else 0.0
-    scale = 2.0 ** -float(np.ceil(np.log2(span))) if 1e-30 < span < 1e30 else 1.0
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    shift, half_span = (low + high) / 2, (high - low) / 2
+    scale = 2.0 ** -float(np.ceil(np.log2(half_span))) if 1e-30 < half_span < 1e30 else 1.0
     return ((depth - shift) * scale).astype(np.float16), scale, shift
 
 
@@ -535,6 +535,12 @@ def timed(model, image):
     return (1e3 * (t1 - t0), 1e3 * (t2 - t1), 1e3 * (t3 - t2)), depth
 
 
+def npy_header(shape):
+    """The 128 bytes before the values of a float16 .npy file (format 1.0), the same whatever NumPy is here."""
+    text = "{'descr': '<f2', 'fortran_order': False, 'shape': (%d, %d, %d), }" % tuple(shape)
+    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+
+
 def predict_all(folder, model, images, spec):
     """Write predictions.npy, (n, h, w) float16, map by map; figures that belong to it."""
     import numpy as np
@@ -543,8 +549,7 @@ def predict_all(folder, model, images, spec):
     scales, shifts, raw = [], [], hashlib.sha256()
     part = folder / (PREDICTIONS + ".part")
     with part.open("wb") as handle:
-        header = {"descr": "<f2", "fortran_order": False, "shape": (len(images), h, w)}
-        np.lib.format.write_array_header_1_0(handle, header)
+        handle.write(npy_header((len(images), h, w)))
         for number in range(len(images)):
             _, depth = timed(model, np.ascontiguousarray(images[number])[None])
             depth = np.asarray(depth, dtype=np.float32).reshape(h, w)

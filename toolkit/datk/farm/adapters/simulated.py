@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datk.farm.adapters.base import Adapter, Log, Session
+from datk.farm.agent import npy_header
 from datk.farm.errors import AgentCrashed, ConnectionLost, CorruptResult, DeviceBusy, DeviceError, JobTimeout
 from datk.farm.inventory import Device, Simulation
 from datk.farm.job import Job
@@ -58,7 +59,7 @@ def _predictions(job: Job, out: Path) -> dict[str, Any]:
 
     images = np.load(job.inputs.path, mmap_mode="r", allow_pickle=False)
     maps = (images.mean(axis=3, dtype=np.float32).round() / 256).astype(np.float16)  # (n, h, w)
-    np.save(out / "predictions.npy", maps)
+    (out / "predictions.npy").write_bytes(npy_header(maps.shape) + maps.astype("<f2").tobytes())
     digest = hashlib.sha256((out / "predictions.npy").read_bytes()).hexdigest()
     raw = hashlib.sha256(maps.astype(np.float32).tobytes()).hexdigest()
     n = len(maps)
