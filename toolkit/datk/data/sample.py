@@ -96,15 +96,21 @@ def disparity_from_depth(depth_m: NDArray[np.floating]) -> tuple[NDArray[np.floa
     depth_m: metres along the optical axis. Sky (+inf) becomes disparity 0 and is valid: it is known to be farthest.
     nan, -inf, 0 and negative values are unknown: disparity 0, not valid.
     """
-    valid = depth_m > 0
-    safe = np.where(valid, depth_m, 1.0).astype(np.float64)
-    return np.where(valid, 1.0 / safe, 0.0).astype(np.float32), np.asarray(valid)
+    valid = np.asarray(depth_m > 0)
+    out = np.zeros(depth_m.shape, np.result_type(depth_m.dtype, np.float32))
+    np.divide(1, depth_m, out=out, where=valid)  # of float32 the quotient is the correctly rounded one
+    return out.astype(np.float32, copy=False), valid
 
 
 def min_max(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Map values linearly so that the valid ones span 0..1; 0 where invalid or when all valid ones are equal."""
     if not valid.any():
         return np.zeros(values.shape, np.float32)
-    low, high = float(values[valid].min()), float(values[valid].max())
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return np.where(valid, scaled, 0).astype(np.float32)
+    low = float(np.where(valid, values, np.inf).min())
+    high = float(np.where(valid, values, -np.inf).max())
+    if not high > low:
+        return np.zeros(values.shape, np.float32)
+    scaled = values - low
+    scaled /= high - low
+    scaled[~valid] = 0
+    return np.asarray(scaled, np.float32)

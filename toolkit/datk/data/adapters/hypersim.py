@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +32,25 @@ def depth_from_distance(distance_m: NDArray[np.floating]) -> NDArray[np.float32]
     z = distance * f / |(x, y, f)| with pixel centres at -(N - 1) / 2 ... (N - 1) / 2; f scales with the width.
     """
     height, width = distance_m.shape
+    return np.asarray(distance_m * _share_of_axis(height, width), np.float32)
+
+
+@lru_cache(maxsize=4)
+def _share_of_axis(height: int, width: int) -> NDArray[np.float32]:
+    """(H, W): depth along the axis as a share of the distance along each pixel's ray."""
     focal = FOCAL_PX * width / FOCAL_WIDTH_PX
     x = np.arange(width) - (width - 1) / 2
     y = np.arange(height) - (height - 1) / 2
-    ray = np.sqrt(x[None, :] ** 2 + y[:, None] ** 2 + focal**2)  # (H, W)
-    return np.asarray(distance_m * (focal / ray), np.float32)
+    share: NDArray[np.float32] = (focal / np.sqrt(x[None, :] ** 2 + y[:, None] ** 2 + focal**2)).astype(np.float32)
+    share.setflags(write=False)
+    return share
 
 
 def read(item: Item) -> Sample:
     """Distances become depth; nan (no geometry: windows, openings) stays unknown, it is not sky."""
-    depth_m = depth_from_distance(read_hdf5(item.depth, "dataset").astype(np.float64))
-    return Sample(name=item.key, image=read_image(item.image), depth_m=np.where(np.isfinite(depth_m), depth_m, np.nan))
+    depth_m = depth_from_distance(read_hdf5(item.depth, "dataset"))
+    depth_m[~np.isfinite(depth_m)] = np.nan
+    return Sample(name=item.key, image=read_image(item.image), depth_m=depth_m)
 
 
 def official_split(root: Path, items: tuple[Item, ...]) -> tuple[Item, ...]:
