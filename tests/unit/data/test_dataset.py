@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 
 from datk.data import adapters
 from datk.data.dataset import MixedDataset, open_dataset
-from datk.errors import DataError, UsageError
-from tests.unit.data.layouts import WRITERS, tartanair
+from datk.data.sources.presets import PRESETS
+from datk.errors import DataError, EnvironmentLacks, UsageError
+from datk.pipeline.data_check import check
+from tests.unit.data.layouts import WRITERS, save_picture, save_png16, tartanair
 
 
 def test_an_unknown_data_set_names_the_nearest(tmp_path: Path) -> None:
@@ -107,17 +111,47 @@ def fresh_registry() -> Iterator[None]:
     adapters.available.cache_clear()
 
 
-@pytest.mark.usefixtures("fresh_registry")
-def test_one_new_file_outside_the_tree_is_a_new_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.unit.data.layouts import save_npy, save_picture
+PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"
 
-    (tmp_path / "yolo_depth.py").write_text(TOY)
-    monkeypatch.setenv("DATK_ADAPTERS_PATH", str(tmp_path / "yolo_depth.py"))
-    save_picture(tmp_path / "set" / "images" / "a.jpg")
-    save_npy(tmp_path / "set" / "depth" / "a.npy", np.full((24, 32), 2.0))
-    dataset = open_dataset("yolo_depth", tmp_path / "set")
-    depth_m = dataset.read(0).depth_m
-    assert depth_m is not None and float(depth_m.max()) == 2.0
+
+@pytest.mark.usefixtures("fresh_registry")
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_the_one_file_of_the_page_is_a_new_data_set(
+    as_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = re.search(r"```python\n# file: (\w+\.py)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / found[1]).write_text(found[2])
+    monkeypatch.setenv("DATK_ADAPTERS_PATH", str(tmp_path / "mine" / ("" if as_folder else found[1])))
+    for frame in ("a", "b"):
+        save_picture(tmp_path / "set" / "train" / "attic" / "rgb" / f"{frame}.jpg")
+        save_png16(tmp_path / "set" / "train" / "attic" / "depth" / f"{frame}.png", np.full((24, 32), 2500))
+    dataset = open_dataset("my_rooms", tmp_path / "set", "train")
+    depth_m = dataset.read(1).depth_m
+    assert depth_m is not None and float(depth_m.max()) == 2.5
+    report = check(tmp_path / "set", "my_rooms", sheet=tmp_path / "sheet.jpg")
+    assert report.pairs == 2 and report.depth["max"] == 2.5
+    with pytest.raises(DataError, match="this is a folder inside My rooms"):
+        open_dataset("my_rooms", tmp_path / "set" / "train" / "attic")
+
+
+def test_the_page_names_every_set_and_every_preset() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert [n for n in (*adapters.available(), *PRESETS) if f"| `{n}` |" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("hypersim", "h5py"), ("irs", "OpenEXR"), ("nyuv2", "h5py"), ("nyuv2", "scipy.io")]
+)
+def test_without_its_package_a_set_ends_with_code_4_and_the_pip_line(
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WRITERS[name].write(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(EnvironmentLacks, match=f"needs the package {package.split('.')[0]}") as caught:
+        open_dataset(name, tmp_path).read(0)
+    assert caught.value.exit_code == 4 and caught.value.hint == 'pip install "datk[data]"'
 
 
 @pytest.mark.usefixtures("fresh_registry")

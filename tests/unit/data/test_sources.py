@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import pickle
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 from datk.data.sources import open_images
 from datk.data.sources.presets import PRESETS
 from datk.depth.preprocess import decode_image
-from datk.errors import DataError, UsageError
+from datk.errors import DataError, EnvironmentLacks, UsageError
 
 
 def picture(value: int = 90, *, height: int = 40, width: int = 60) -> NDArray[np.uint8]:
@@ -229,6 +230,17 @@ def test_a_listed_file_that_is_gone_is_named_when_read(tmp_path: Path) -> None:
     source = open_images(f"list:{write(tmp_path / 'l.txt', b'gone.jpg')}")
     with pytest.raises(DataError, match=r"gone\.jpg: cannot be read"):
         source.read(0)
+
+
+@pytest.mark.parametrize(("spec", "package"), [("lmdb:{0}/db", "lmdb"), ("tar:{0}/s-{{000..001}}.tar", "braceexpand")])
+def test_without_its_package_a_source_ends_with_code_4_and_the_pip_line(
+    spec: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lmdb(tmp_path / "db", {b"k": jpeg()})
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(EnvironmentLacks, match=package) as caught:
+        open_images(spec.format(tmp_path))
+    assert caught.value.exit_code == 4 and caught.value.hint == 'pip install "datk[data]"'
 
 
 # --- the paper's eight -----------------------------------------------------------------------------
