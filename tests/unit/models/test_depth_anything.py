@@ -110,3 +110,13 @@ def test_inputs_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_kind_and_maximum_depth_must_belong_together(kind: DepthKind, maximum: float | None) -> None:
     with pytest.raises(UsageError):
         DepthAnything("tiny", depth_kind=kind, max_depth_m=maximum)
+
+
+def test_training_computes_the_deployed_function() -> None:
+    """In training a 1x1 convolution runs before the resize it follows in the deployed net: equal up to rounding."""
+    net = DepthAnything("tiny")
+    image = torch.randn(1, 3, 42, 56, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        trained, deployed = net.train()(image), net.eval()(image)
+    assert float(deployed.std()) > 1e-3
+    assert float((trained - deployed).abs().max()) < 1e-5 * float(deployed.abs().max())
