@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datk.data.adapters.layout import Layout, match_layouts
 from datk.data.dataset import open_dataset
 from datk.errors import DataError
 from tests.unit.data.layouts import WRITERS, save_npy, save_picture, save_png16
@@ -115,6 +116,22 @@ def test_every_missing_partner_is_named_with_the_place_it_should_lie_at(tmp_path
     error = refused("diode", tmp_path)
     assert f"{stem}.png has no mask: expected {stem}_depth_mask.npy" in error.message
     assert "outdoor_000_010_depth.npy has no image: expected val/outdoor/" in error.message
+
+
+def test_a_field_may_hold_groups_of_its_own(tmp_path: Path) -> None:
+    for name in ("rgb/left_001.png", "rgb/right_001.png", "depth/left_001.npy", "depth/right_001.npy"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    layout = Layout(
+        image="rgb/{side}_{frame}.png", depth="depth/{side}_{frame}.npy", fields={"side": "(left)|(ri(gh)t)"}
+    )
+    matched = match_layouts(tmp_path, (layout,), title="x", home="y")
+    assert [p.files for p in matched.pairs] == [
+        ("rgb/left_001.png", "depth/left_001.npy"),
+        ("rgb/right_001.png", "depth/right_001.npy"),
+    ]
+    assert [p.values for p in matched.pairs] == [("left", "001"), ("right", "001")]
 
 
 # --- single files ------------------------------------------------------------------------------

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from datk.data.adapters.layout import Layout, Missing, match_layouts
+from datk.data.adapters.layout import Layout, Matched, Missing, match_layouts
 from datk.data.sample import Sample
 
 NO_TRUTH = "images without ground truth"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One image and where its depth lies. Nothing has been opened yet."""
+    """One image and where its depth lies. Nothing has been opened yet. Small: sets have 300,000 of them."""
 
     key: str
     """Unique within the set: the image's path relative to the root, or a number within a container."""
-    image: Path
-    depth: Path
-    extra: Mapping[str, Path] = field(default_factory=dict)
-    """Further files by role: mask, confidence."""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """What the paths said: {"scene": "ai_001_001", "camera": "cam_00", "frame": "0000"}."""
+    root: Path
+    files: tuple[str, ...]
+    """Relative to the root: image, depth map, further files."""
+    roles: tuple[str, ...] = ()
+    """What the further files are: mask, confidence."""
+    names: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     scene: str = ""
     split: str = ""
+
+    @property
+    def image(self) -> Path:
+        return self.root / self.files[0]
+
+    @property
+    def depth(self) -> Path:
+        return self.root / self.files[1]
+
+    @property
+    def extra(self) -> Mapping[str, Path]:
+        """Further files by role."""
+        return {role: self.root / file for role, file in zip(self.roles, self.files[2:], strict=True)}
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """What the paths said: {"scene": "ai_001_001", "camera": "00", "frame": "0000"}."""
+        return dict(zip(self.names, self.values, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +66,23 @@ class Scan:
         more = [f"  and {len(self.missing) - shown} more"] if len(self.missing) > shown else []
         total = len(self.items) + len(self.missing)
         return "\n".join([f"{self.root}: {len(self.missing)} of {total} pairs are incomplete", *lines, *more])
+
+
+def items_of(root: Path, pairs: Iterable[Matched]) -> tuple[Item, ...]:
+    """Matched paths as items."""
+    return tuple(
+        Item(
+            key=m.image,
+            root=root,
+            files=m.files,
+            roles=m.roles,
+            names=m.names,
+            values=m.values,
+            scene=m.scene,
+            split=m.split,
+        )
+        for m in pairs
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,21 +122,9 @@ class Adapter:
             found = self.find(root)
         else:
             matched = match_layouts(root, self.layouts, title=self.title, home=self.home)
-            items = tuple(
-                Item(
-                    key=m.image,
-                    image=root / m.image,
-                    depth=root / m.depth,
-                    extra={role: root / path for role, path in m.extra.items()},
-                    fields=m.fields,
-                    scene=m.scene,
-                    split=m.split,
-                )
-                for m in matched.pairs
-            )
             found = Scan(
                 root=root,
-                items=items,
+                items=items_of(root, matched.pairs),
                 missing=matched.missing,
                 left_out={NO_TRUTH: matched.alone} if matched.alone else {},
                 layout=" | ".join(layout.shown for layout in matched.layouts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,16 +65,20 @@ class Missing:
         return f"{self.have} has no {self.what}: expected {self.expected}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Matched:
-    """Files of one image, relative to the root."""
+    """Files of one image relative to the root: image, depth map, then one a role; and what the paths said."""
 
-    image: str
-    depth: str
-    extra: Mapping[str, str]
-    fields: Mapping[str, str]
+    files: tuple[str, ...]
+    roles: tuple[str, ...]
+    names: tuple[str, ...]
+    values: tuple[str, ...]
     scene: str
     split: str
+
+    @property
+    def image(self) -> str:
+        return self.files[0]
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def match_layouts(root: Path, layouts: Sequence[Layout], *, title: str, home: st
     for matching in found:
         for pair in matching.pairs:
             pairs.setdefault(pair.image, pair)
-    used = {path for p in pairs.values() for path in (p.image, p.depth)}
+    used = {path for p in pairs.values() for path in p.files}
     return Matching(
         tuple(m.layouts[0] for m in found),
         tuple(pairs[image] for image in sorted(pairs)),
@@ -111,13 +116,15 @@ def match_layouts(root: Path, layouts: Sequence[Layout], *, title: str, home: st
 
 def _match(files: Sequence[str], layout: Layout) -> Matching:
     templates = {"image": layout.image, "depth": layout.depth, **layout.extra}
-    names = {role: _PLACE.findall(t) for role, t in templates.items()}
-    shared = [n for n in dict.fromkeys(names["image"]) if all(n in v for v in names.values())]
+    names = {role: tuple(dict.fromkeys(_PLACE.findall(t))) for role, t in templates.items()}
+    shared = [n for n in names["image"] if all(n in v for v in names.values())]
     found = {role: _find(files, layout, template, shared) for role, template in templates.items()}
+    pieces = tuple(dict.fromkeys(n for v in names.values() for n in v))
     pairs: list[Matched] = []
     missing: list[Missing] = []
     alone = 0
-    for key, (image, values) in found["image"].items():
+    for key, (image, groups) in found["image"].items():
+        values = dict(zip(names["image"], groups, strict=True))
         lacks = [role for role in templates if key not in found[role]]
         if "depth" in lacks and layout.images_alone:
             alone += 1
@@ -125,31 +132,37 @@ def _match(files: Sequence[str], layout: Layout) -> Matching:
         missing += [Missing(image, _word(role), _fill(templates[role], values)) for role in lacks]
         if lacks:
             continue
-        fields = {n: v for role in templates for n, v in found[role][key][1].items()}
-        extra = {role: found[role][key][0] for role in layout.extra}
-        scene, split = _fill(layout.scene, fields), _fill(layout.split, fields)
-        pairs.append(Matched(image, found["depth"][key][0], extra, fields, scene, split))
-    for key, (depth, values) in found["depth"].items():
+        for role in templates:
+            values |= zip(names[role], found[role][key][1], strict=True)
+        paths = tuple(found[role][key][0] for role in templates)
+        scene, split = sys.intern(_fill(layout.scene, values)), sys.intern(_fill(layout.split, values))
+        told = tuple(values[n] for n in pieces)
+        pairs.append(Matched(paths, tuple(layout.extra), pieces, told, scene, split))
+    for key, (depth, groups) in found["depth"].items():
         if key not in found["image"]:
+            values = dict(zip(names["depth"], groups, strict=True))
             missing.append(Missing(depth, "image", _fill(layout.image, values)))
     return Matching((layout,), tuple(pairs), tuple(missing), alone)
 
 
 def _find(
     files: Iterable[str], layout: Layout, template: str, shared: Sequence[str]
-) -> dict[tuple[str, ...], tuple[str, dict[str, str]]]:
+) -> dict[tuple[str, ...], tuple[str, tuple[str, ...]]]:
+    """Key (the shared fields) -> path and the values of all fields, in the template's order."""
     pattern = layout.pattern(template)
-    found: dict[tuple[str, ...], tuple[str, dict[str, str]]] = {}
+    places = [list(pattern.groupindex).index(name) for name in shared]
+    numbers = list(pattern.groupindex.values())  # a field's own expression may hold groups too
+    found: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
     for path in files:
         match = pattern.fullmatch(path)
         if match:
-            key = tuple(match[n] for n in shared)
+            groups = tuple(sys.intern(match[number]) for number in numbers)
+            key = tuple(groups[i] for i in places)
             if key in found:
                 raise DataError(
-                    f"{path} and {found[key][0]} are the same frame by name",
-                    hint="keep one of the two folders",
+                    f"{path} and {found[key][0]} are the same frame by name", hint="keep one of the two folders"
                 )
-            found[key] = (path, match.groupdict())
+            found[key] = (path, groups)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from datk.data.adapters.base import Adapter, Item, Scan
+from datk.data.adapters.base import Adapter, Item, Scan, items_of
 from datk.data.adapters.layout import Layout, match_layouts
 from datk.data.depth_files import read_png16
 from datk.data.sample import Sample
@@ -26,10 +26,7 @@ def find(root: Path) -> Scan:
     """The numbers of the .mat file (splits from splits.mat beside it), else pairs of official_splits/."""
     if not (root / MAT).is_file():
         matched = match_layouts(root, LAYOUTS, title=TITLE, home=HOME)
-        items = tuple(
-            Item(key=m.image, image=root / m.image, depth=root / m.depth, fields=m.fields, scene=m.scene, split=m.split)
-            for m in matched.pairs
-        )
+        items = items_of(root, matched.pairs)
         return Scan(root=root, items=items, missing=matched.missing, layout=matched.layouts[0].shown)
     h5py = _h5py()
     with _opened(h5py, root / MAT) as file:
@@ -42,9 +39,10 @@ def find(root: Path) -> Scan:
     items = tuple(
         Item(
             key=f"{i + 1:04d}",
-            image=root / MAT,
-            depth=root / MAT,
-            fields={"number": str(i)},
+            root=root,
+            files=(MAT, MAT),
+            names=("number",),
+            values=(str(i),),
             scene=scenes[i],
             split=split_of.get(i + 1, ""),
         )

@@ -15,11 +15,11 @@ def find(root: Path) -> Scan:
     """What index.json lists. Raises DataError when it is missing, unfinished or names missing files."""
     from datk.data.synthetic.dataset import load
 
-    items = tuple(
-        Item(key=i.image_path.relative_to(root).as_posix(), image=i.image_path, depth=i.depth_path, scene=i.scene_kind)
-        for i in load(root)
-    )
-    return Scan(root=root, items=items, layout=LAYOUT.shown)
+    items = []
+    for made in load(root):
+        files = tuple(p.relative_to(root).as_posix() for p in (made.image_path, made.depth_path))
+        items.append(Item(key=files[0], root=root, files=files, scene=made.scene_kind))
+    return Scan(root=root, items=tuple(items), layout=LAYOUT.shown)
 
 
 def read(item: Item) -> Sample:
