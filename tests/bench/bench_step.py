@@ -1,7 +1,7 @@
 """The training step against a plain eager one, in one run; operations, memory and the paper's schedule per size.
 
-Plain: float32, attention written out (bench_net), losses image by image as one would first write them, an optimiser that
-walks over the parameters, one thread's batch made while the net waits. Ours: `datk.train.loop` as recipes run it.
+Plain: float32, attention written out (bench_net), losses image by image as one would first write them, an optimiser
+that walks over the parameters. Ours: `datk.train.loop` as recipes run it. Both load their batch while the net waits.
 """
 
 from __future__ import annotations

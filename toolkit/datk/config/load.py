@@ -18,7 +18,8 @@ BUILTIN = Path(__file__).parent.parent / "recipes"
 
 def builtin_recipes() -> dict[str, Path]:
     """Shipped recipes by name ("quickstart", "paper/student_s", ...), sorted."""
-    return {p.relative_to(BUILTIN).with_suffix("").as_posix(): p for p in sorted(BUILTIN.rglob("*.yaml"))}
+    found = [p for p in sorted(BUILTIN.rglob("*.yaml")) if p.parent.name != "launch"]
+    return {p.relative_to(BUILTIN).with_suffix("").as_posix(): p for p in found}
 
 
 def find_recipe(name: str) -> Path:
