@@ -12,7 +12,7 @@ import pytest
 
 from datk.pipeline.data_check import check
 from tests.unit.cli.conftest import datk as datk_line
-from tests.unit.data.layouts import WRITERS
+from tests.unit.data.layouts import WRITERS, save_picture
 
 datk = datk_line
 
@@ -33,7 +33,7 @@ def test_a_whole_data_set_is_counted_measured_and_drawn(datk: Any, tmp_path: Pat
     assert report["depth"]["unknown_fraction"] == pytest.approx(np.isnan(everything).mean())
     assert report["sizes"] == {"24x32": 2} and "resized copies?" in " ".join(report["notes"])
     sheet = cv2.imread(str(tmp_path / "sheet.jpg"))
-    assert sheet is not None and sheet.shape[1] == 2 * (2 * 160 + 4)
+    assert sheet is not None and sheet.shape[:2] == (124, 2 * (2 * 160 + 4))
 
 
 def test_the_table_says_the_same_in_words(datk: Any, tmp_path: Path) -> None:
@@ -93,6 +93,23 @@ def test_every_data_set_can_be_checked(name: str, tmp_path: Path) -> None:
     assert not report.problems and report.pairs == len(truth)
     assert cv2.imread(str(tmp_path / "sheet" / "s.jpg")) is not None
     assert all(len(row) == 2 for row in report.rows())
+
+
+def test_unlabelled_images_are_counted_measured_and_drawn_too(datk: Any, tmp_path: Path) -> None:
+    for i in range(5):
+        save_picture(tmp_path / "set" / "sa_000020" / f"sa_{i}.jpg", i, height=30 + i % 2)
+    ended = datk("data", "check", "set", "--as", "sa1b", "--json")
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    assert report["images"] == report["files_read"] == 5 and report["sizes"] == {"30x32": 3, "31x32": 2}
+    assert cv2.imread(str(tmp_path / "sa1b_check.jpg")) is not None
+    (tmp_path / "set" / "sa_000020" / "sa_3.jpg").write_bytes(b"no jpeg")
+    ended = datk("data", "check", "set", "--as", "folder", "--all")
+    assert ended.code == 2 and "sa_3.jpg: not a readable picture" in ended.err and "images" in ended.out
+    ended = datk("data", "check", "set", "--as", "folder", "--sample", "2")
+    assert ended.code in (0, 2) and "read 2 of 5 images" in ended.err
+    assert datk("data", "check", "set", "--as", "lsun").code == 2
+    assert datk("data", "check", "set", "--as", "sa1b", "--split", "val").code == 2
 
 
 def test_the_list_names_every_set_with_licence_and_place(datk: Any) -> None:

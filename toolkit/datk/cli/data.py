@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from datk.pipeline.data_check import CheckReport
+    from datk.pipeline.images_check import ImagesReport
 
 app = typer.Typer(help="Data: known sets, check a folder, render synthetic images.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
@@ -79,8 +83,8 @@ def list_(
     "check", help="Is this folder what it is said to be? Exit 2 when it is not, with every file that is missing."
 )
 def check(
-    folder: Annotated[Path, typer.Argument(help="The data set's folder.")],
-    name: Annotated[str, typer.Option("--as", help="Which set; see `datk data list`.")],
+    folder: Annotated[str, typer.Argument(help="The set's folder; for tar the shards, for list the file.")],
+    name: Annotated[str, typer.Option("--as", help="Which set: `datk data list`; or folder, list, tar, lmdb.")],
     split: Annotated[str | None, typer.Option(help="Only this split, e.g. val or val/indoors.")] = None,
     sample: Annotated[int, typer.Option(min=0, help="Pairs to read, spread over the set; 0: names only.")] = 100,
     every: Annotated[bool, typer.Option("--all", help="Read every file.")] = False,
@@ -89,19 +93,22 @@ def check(
 ) -> None:
     """See help."""
     from datk.cli.console import print_json, print_table, reporter, say
-    from datk.errors import DataError
-    from datk.pipeline.data_check import check as look
+    from datk.errors import DataError, UsageError
+    from datk.pipeline.data_check import check as check_pairs
+    from datk.pipeline.images_check import check_images, is_source
 
+    report: CheckReport | ImagesReport
+    count, picture = None if every else sample, sheet or Path(f"{name}_check.jpg")
     with reporter() as terminal:
         terminal.stage("check", f"read {name}", "running")
-        report = look(
-            folder,
-            name,
-            split=split,
-            sample=None if every else sample,
-            sheet=sheet or Path(f"{name}_check.jpg"),
-            progress=terminal.progress,
-        )
+        if is_source(name):
+            if split is not None:
+                raise UsageError(f"--split {split}: {name} is a source of unlabelled images and has no splits")
+            report = check_images(folder, name, sample=count, sheet=picture, progress=terminal.progress)
+        else:
+            report = check_pairs(
+                Path(folder), name, split=split, sample=count, sheet=picture, progress=terminal.progress
+            )
     if json:
         print_json(report.model_dump())
     else:

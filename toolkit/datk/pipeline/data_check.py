@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from datk.data.statistics import RESOLUTION, MapStatistics
 from datk.depth.io_spec import DepthKind
 from datk.errors import DataError, UsageError
 
-SHEET_PAIRS, SHEET_COLUMNS, TILE = 24, 4, (120, 160)
+SHEET_PAIRS, SHEET_PICTURES, TILE, GAP = 24, 8, (120, 160), 4
 _SHOWN = 5
 
 
@@ -165,33 +164,33 @@ def _remark(report: CheckReport, adapter: Adapter) -> None:
 
 
 def write_sheet(path: Path, samples: Sequence[Sample]) -> None:
-    """A JPEG of image beside depth (near red, far and sky blue, unknown grey), SHEET_COLUMNS pairs a row."""
+    """A JPEG of image beside disparity (near red, far and sky blue, unknown grey)."""
+    from datk.report.colour import colourise
+
+    pairs = []
+    for sample in samples:
+        disparity, valid = sample.inverse_depth()
+        shown = np.where(valid, np.sqrt(np.maximum(disparity, 0)), np.nan)
+        pairs.append([sample.image, colourise(shown, DepthKind.DISPARITY_AFFINE_INVARIANT)])
+    write_tiles(path, pairs)
+
+
+def write_tiles(path: Path, groups: Sequence[Sequence[NDArray[np.uint8]]]) -> None:
+    """A JPEG of groups of (H, W, 3) RGB pictures, all cut to TILE, SHEET_PICTURES side by side."""
     import cv2
 
-    tiles = [_tile(s) for s in samples]
-    blank = np.full_like(tiles[0], 255)
-    tiles += [blank] * (-len(tiles) % min(SHEET_COLUMNS, len(tiles)))
-    columns = min(SHEET_COLUMNS, len(tiles))
+    height, width = TILE
+
+    def tile(group: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        fitted = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in group]
+        row = np.concatenate([*fitted, np.full((height, GAP, 3), 255, np.uint8)], axis=1)
+        return np.concatenate([row, np.full((GAP, row.shape[1], 3), 255, np.uint8)])
+
+    tiles = [tile(g) for g in groups]
+    columns = min(max(1, SHEET_PICTURES // len(groups[0])), len(tiles))
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
     encoded, data = cv2.imencode(".jpg", np.concatenate(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert encoded
     with atomic_path(path) as part:
         part.write_bytes(data.tobytes())
-
-
-def _tile(sample: Sample) -> NDArray[np.uint8]:
-    """(h, 2 w + gap, 3) RGB: the image, then its disparity, cut to one aspect."""
-    import cv2
-
-    from datk.report.colour import colourise
-
-    disparity, valid = sample.inverse_depth()
-    shown = colourise(np.where(valid, np.sqrt(np.maximum(disparity, 0)), np.nan), DepthKind.DISPARITY_AFFINE_INVARIANT)
-    height, width = TILE
-
-    def fit(picture: NDArray[Any], how: int) -> NDArray[np.uint8]:
-        return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
-
-    gap = np.full((height, 4, 3), 255, np.uint8)
-    tile = np.concatenate([fit(sample.image, cv2.INTER_AREA), fit(shown, cv2.INTER_NEAREST), gap], axis=1)
-    return np.concatenate([tile, np.full((4, tile.shape[1], 3), 255, np.uint8)])

@@ -10,7 +10,7 @@ from pathlib import Path
 from datk.data.sources.base import EncodedSource, ImageSource
 from datk.errors import DataError, EnvironmentLacks, UsageError
 
-__all__ = ["EncodedSource", "ImageSource", "expand_shards", "open_images"]
+__all__ = ["KINDS", "EncodedSource", "ImageSource", "expand_shards", "open_images"]
 
 
 def open_images(spec: str | Path) -> ImageSource:
@@ -26,13 +26,13 @@ def open_images(spec: str | Path) -> ImageSource:
     kind, _, rest = text.partition(":")
     if isinstance(spec, Path) or not re.fullmatch(r"[a-z][a-z0-9_]+", kind) or not rest:
         return _folder(text, text)
-    if kind in _KINDS:
-        return _KINDS[kind](rest, text)
+    if kind in KINDS:
+        return KINDS[kind](rest, text)
     from datk.data.sources.presets import PRESETS
 
     if kind in PRESETS:
         return PRESETS[kind].open(Path(rest))
-    known = [*_KINDS, *PRESETS]
+    known = [*KINDS, *PRESETS]
     near = difflib.get_close_matches(kind, known, n=1)
     hint = f"did you mean '{near[0]}:'? " if near else ""
     raise UsageError(f"--images {text}: no kind of source named '{kind}'", hint=f"{hint}known: {', '.join(known)}")
@@ -95,7 +95,7 @@ def _lmdb(rest: str, spec: str) -> ImageSource:
     return LmdbSource(databases_below(Path(rest)), name=spec)
 
 
-_KINDS: dict[str, Callable[[str, str], ImageSource]] = {
+KINDS: dict[str, Callable[[str, str], ImageSource]] = {
     "folder": _folder,
     "list": _list,
     "tar": _tar,
