@@ -14,7 +14,7 @@ from datk.artifact.files import sha256_file
 from datk.config.beyond_sections import CrossContextSection
 from datk.config.train_sections import AugmentSection, LossSection, ScheduleSection
 from datk.depth.io_spec import Size
-from datk.models.depth_anything import DepthAnything
+from datk.models.depth_anything import DepthAnything, same_shape
 from datk.models.weights import save_checkpoint
 from datk.train.loop import Progress, StepFunction, fit
 from datk.train.mixed import MixedBatches
@@ -109,7 +109,7 @@ def fit_and_save(
     state = whole_state(net, keep=world.main)
     if world.main:
         with torch.device("cpu"):
-            finished = DepthAnything(net.preset, depth_kind=net.depth_kind, max_depth_m=net.max_depth_m)
+            finished = same_shape(net)
         finished.load_state_dict(state)
         finished.eval()
         if loss is not None:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from datk.config.train_sections import ScheduleSection
 from datk.train.parallel import whole
 
+SPARED = ("pos_embed", "cls_token", "position_embeddings", "register_tokens", "relative_position_bias_table")
+"""Ends of names that weight decay spares, whatever their shape."""
+
 
 def parameter_groups(module: nn.Module, section: ScheduleSection) -> list[dict[str, Any]]:
     """Optimiser groups of the trainable parameters: the encoder (`pretrained.`) and the rest, decayed or not.
@@ -22,7 +25,7 @@ def parameter_groups(module: nn.Module, section: ScheduleSection) -> list[dict[s
         if not parameter.requires_grad:
             continue
         rate = section.encoder_lr if "pretrained." in name else section.decoder_lr
-        spared = parameter.ndim < 2 or name.endswith(("pos_embed", "cls_token"))
+        spared = parameter.ndim < 2 or name.endswith(SPARED)
         groups.setdefault((rate, 0.0 if spared else section.weight_decay), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}

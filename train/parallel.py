@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from datk.config.train_sections import ScheduleSection
+from datk.models.backbones import Backbone
 from datk.models.dinov2 import Block, DinoV2
 from datk.train.world import World
 
@@ -42,12 +43,14 @@ class StepModule(nn.Module):
 def lay_out(step: StepModule, section: ScheduleSection, world: World, device: torch.device) -> nn.Module:
     """The callable the loop trains through: step itself, or step wrapped for several processes.
 
-    Sets recomputation on DINOv2 encoders and compiles their blocks as the section says. fsdp shards each block and
+    Sets recomputation on encoders and compiles their blocks as the section says. fsdp shards each block and
     then the rest: a block's weights are gathered when it computes and let go after.
     """
-    blocks = [module for module in step.modules() if isinstance(module, Block)]
-    for encoder in (module for module in step.modules() if isinstance(module, DinoV2)):
+    blocks: list[nn.Module] = [module for module in step.modules() if isinstance(module, Block)]
+    for encoder in (module for module in step.modules() if isinstance(module, DinoV2 | Backbone)):
         encoder.gradient_checkpointing = section.activation_checkpointing
+        if isinstance(encoder, Backbone):
+            blocks += encoder.blocks
     if section.compile:
         for block in blocks:
             block.compile()

@@ -10,17 +10,42 @@ import torch
 from pydantic import BaseModel
 
 from datk.artifact.files import sha256_json
+from datk.config.beyond_sections import EncoderSection
 from datk.config.train_sections import OPERATIONAL
 from datk.errors import CheckpointError, UsageError
-from datk.models.depth_anything import DepthAnything
+from datk.models.backbone_files import load_vit_file
+from datk.models.backbones import Backbone, load_backbone, random_encoder
+from datk.models.depth_anything import DepthAnything, same_shape
+from datk.models.presets import preset
 from datk.models.weights import load_checkpoint, load_encoder
 
 
-def fresh_net(size: str, *, seed: int) -> DepthAnything:
-    """A relative net with random weights that depend on size and seed alone."""
+def fresh_net(size: str, *, seed: int, encoder: EncoderSection | None = None) -> DepthAnything:
+    """A relative net with random weights that depend on size, encoder and seed alone; encoder.weights are read.
+
+    Raises UsageError, CheckpointError and EnvironmentLacks as datk.models.backbones does.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DepthAnything(size)
+        return DepthAnything(size, encoder=None if encoder is None else build_encoder(encoder, size))
+
+
+def build_encoder(section: EncoderSection, size: str) -> Backbone:
+    """An encoder of another family as a recipe names it: random, from a folder, or from a file with timm's names."""
+    if section.weights is None:
+        return random_encoder(section.family, preset(size), section.config, section.taps)
+    if section.family == "vit" and not section.weights.is_dir():
+        return load_vit_file(section.weights, section.config, section.taps)
+    return load_backbone(section.weights, section.family, section.taps)
+
+
+def begun_from(section: EncoderSection | None) -> str:
+    """In words, for a net that neither a checkpoint nor the teacher gives."""
+    if section is None:
+        return "scratch"
+    if section.weights is None:
+        return f"scratch, encoder {section.family}"
+    return f"{section.family} encoder from {section.weights.name}, head random"
 
 
 def net_from_checkpoint(path: Path, size: str, *, seed: int) -> tuple[DepthAnything, str]:
@@ -56,7 +81,7 @@ def copy_of(teacher: DepthAnything, size: str) -> DepthAnything:
         raise UsageError(
             "init: teacher, but the teacher gives metric depth and the student disparity", hint="use init: scratch"
         )
-    net = DepthAnything(size)
+    net = same_shape(teacher)
     net.load_state_dict(teacher.state_dict())
     return net
 

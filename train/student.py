@@ -29,7 +29,7 @@ from datk.train.result import TrainResult
 from datk.train.samples import Batches
 from datk.train.several_teachers import several_teachers
 from datk.train.sources import SyntheticSource
-from datk.train.start import copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
+from datk.train.start import begun_from, copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
 from datk.train.student_step import StudentStep
 
 
@@ -88,6 +88,8 @@ def distill(
     asked = section.init == "teacher" or section.feature_source == "teacher_encoder" or context is not None
     if teacher is not None and asked:
         inputs["teacher"] = weights_digest(teacher)
+    if section.encoder is not None and section.encoder.weights is not None:
+        inputs["encoder"] = weights_digest(net.pretrained)
     for role, path in (("start", section.checkpoint), ("dinov2", section.dinov2_checkpoint)):
         if path is not None:
             inputs[role] = sha256_file(path)
@@ -148,4 +150,4 @@ def _starting_net(section: StudentSection, teacher: DepthAnything | None, seed: 
         return copy_of(teacher, section.size), "teacher"
     if section.checkpoint is not None:
         return net_from_checkpoint(section.checkpoint, section.size, seed=seed)
-    return fresh_net(section.size, seed=seed), "scratch"
+    return fresh_net(section.size, seed=seed, encoder=section.encoder), begun_from(section.encoder)

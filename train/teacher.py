@@ -16,7 +16,7 @@ from datk.train.objective import depth_loss
 from datk.train.result import TrainResult
 from datk.train.samples import Batch
 from datk.train.sources import SyntheticSource
-from datk.train.start import fingerprint, fresh_net, net_from_checkpoint
+from datk.train.start import begun_from, fingerprint, fresh_net, net_from_checkpoint, weights_digest
 from datk.train.tails import watched, with_tails
 
 
@@ -41,7 +41,8 @@ def train_teacher(
     if section.checkpoint is not None:
         net, started_from = net_from_checkpoint(section.checkpoint, section.size, seed=seed)
     else:
-        net, started_from = fresh_net(section.size, seed=seed), "scratch"
+        net = fresh_net(section.size, seed=seed, encoder=section.encoder)
+        started_from = begun_from(section.encoder)
     data = training_set(source, section.schedule, input_size=section.input_size, augment=section.augment, seed=seed)
 
     def step(batch: Batch, done: float) -> StepLoss:
@@ -55,6 +56,8 @@ def train_teacher(
         "data": sha256_file(synthetic_dir / "index.json"),
         "start": sha256_file(section.checkpoint) if section.checkpoint else started_from,
     }
+    if section.encoder is not None and section.encoder.weights is not None:
+        inputs["encoder"] = weights_digest(net.pretrained)
     return fit_and_save(
         net,
         step,

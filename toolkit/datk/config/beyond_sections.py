@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from datk.config.augment_section import AugmentSection
-from datk.config.section import Bucket, Fraction, StrictSection
+from datk.config.section import Bucket, Fraction, PathText, StrictSection
 
 
 class CrossContextSection(StrictSection):
@@ -36,6 +36,26 @@ class CrossContextSection(StrictSection):
             raise ValueError(f"smallest {self.smallest} and largest {self.largest}: expected 0 < smallest <= largest")
         if self.shared_weight == 0 and self.local_global_weight == 0:
             raise ValueError("shared_weight and local_global_weight are both 0; leave cross_context out instead")
+        return self
+
+
+class EncoderSection(StrictSection):
+    """An encoder of another family through transformers (the paper's pilot, Table 13)."""
+
+    family: Literal["dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "beit", "sam"]
+    """Architecture. SynCLR is a vit; sam is its image encoder."""
+    weights: PathText | None = None
+    """A folder written by save_pretrained (safetensors); for vit also a file with timm's names, such as SynCLR's.
+    None: random weights of the preset's width and depth."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Values of transformers' configuration that differ, such as {patch_size: 16}; not with a folder of weights."""
+    taps: tuple[int, int, int, int] | None = None
+    """0-based blocks whose output feeds the head; None: the last of each quarter."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.weights is not None and self.config and self.family != "vit":
+            raise ValueError("encoder.config: a folder of weights brings its own")
         return self
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from datk.config.augment_section import AugmentSection as AugmentSection
-from datk.config.beyond_sections import CrossContextSection, LabelledSection
+from datk.config.beyond_sections import CrossContextSection, EncoderSection, LabelledSection
 from datk.config.loss_section import LossSection as LossSection
 from datk.config.section import Bucket, Fraction, NetSize, PathText, StrictSection
 from datk.depth.io_spec import PATCH
@@ -94,6 +94,8 @@ class TeacherSection(StrictSection):
 
     size: NetSize = "giant"
     """Preset of the net."""
+    encoder: EncoderSection | None = None
+    """An encoder of another family in DINOv2's place; the preset then sizes the head (and a random encoder)."""
     input_size: Bucket = (518, 518)
     """(height, width) of the training crop in pixels, multiples of 14."""
     init: Literal["scratch", "checkpoint"] = "scratch"
@@ -108,6 +110,8 @@ class TeacherSection(StrictSection):
     def _checkpoint_named(self) -> Self:
         if (self.init == "checkpoint") != (self.checkpoint is not None):
             raise ValueError("init: checkpoint and checkpoint: FILE belong together")
+        if self.encoder is not None and self.init != "scratch":
+            raise ValueError("encoder goes with init: scratch; its own weights are named in encoder.weights")
         return self
 
 
@@ -139,6 +143,8 @@ class StudentSection(StrictSection):
 
     size: NetSize = "small"
     """Preset of the net."""
+    encoder: EncoderSection | None = None
+    """An encoder of another family in DINOv2's place; the preset then sizes the head (and a random encoder)."""
     input_size: Bucket = (518, 518)
     """(height, width) of the training crop in pixels, multiples of 14."""
     init: Literal["scratch", "teacher", "checkpoint"] = "scratch"
@@ -168,6 +174,8 @@ class StudentSection(StrictSection):
     def _combinable(self) -> Self:
         if self.cross_context is not None and self.augment.cutmix > 0:
             raise ValueError("cross_context and augment.cutmix exclude each other: a pasted picture has no closer look")
+        if self.encoder is not None and self.init != "scratch":
+            raise ValueError("encoder goes with init: scratch; its own weights are named in encoder.weights")
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from datk.depth.io_spec import IMAGENET_MEAN, IMAGENET_STD, PATCH, Size
 from datk.depth.preprocess import check_multiple
 from datk.errors import UsageError
 from datk.models.depth_anything import DepthAnything
-from datk.models.dinov2 import Attention, Block, LayerScale, Mlp, SwiGlu
+from datk.models.dinov2 import Attention, Block, DinoV2, LayerScale, Mlp, SwiGlu
 
 InputForm = Literal["nhwc_uint8", "nchw_float"]
 INPUT_FORMS: tuple[InputForm, ...] = ("nhwc_uint8", "nchw_float")
@@ -64,7 +64,8 @@ def deployment_module(net: DepthAnything, input_size: Size, input_form: InputFor
 
     input_size: (height, width), multiples of 14. input_form: "nhwc_uint8" takes (1, h, w, 3) uint8,
     "nchw_float" (1, 3, h, w) float32, both RGB in 0..255. Returns a module on the CPU in eval mode, no
-    gradients, float32, that shares no storage with net; its output is (1, h, w) float32. Raises UsageError.
+    gradients, float32, that shares no storage with net; its output is (1, h, w) float32. An encoder of another family
+    stays as transformers wrote it. Raises UsageError.
     """
     if input_form not in INPUT_FORMS:
         raise UsageError(f"no input form named '{input_form}'", hint=f"known: {', '.join(INPUT_FORMS)}")
@@ -72,12 +73,13 @@ def deployment_module(net: DepthAnything, input_size: Size, input_form: InputFor
         check_multiple(side, what="input size")
     frozen = copy.deepcopy(net).to("cpu", torch.float32).eval().requires_grad_(False)
     encoder = frozen.pretrained
-    encoder.gradient_checkpointing = False
-    encoder.fix_position((input_size[0] // PATCH, input_size[1] // PATCH))
-    del encoder.mask_token
     del frozen.depth_head.scratch.refinenet4.resConfUnit1
-    for block in encoder.blocks:
-        _simplify(cast(Block, block))
+    if isinstance(encoder, DinoV2):
+        encoder.gradient_checkpointing = False
+        encoder.fix_position((input_size[0] // PATCH, input_size[1] // PATCH))
+        del encoder.mask_token
+        for block in encoder.blocks:
+            _simplify(cast(Block, block))
     return DeploymentModule(frozen, (input_size[0], input_size[1]), input_form).eval().requires_grad_(False)
 
 

@@ -5,6 +5,7 @@ Source: Yang et al. 2024 (arXiv 2406.09414); the same function and state-dict ke
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from datk.depth.io_spec import DepthKind
 from datk.errors import UsageError
+from datk.models.backbones import Backbone, EncoderSpec
 from datk.models.dinov2 import DinoV2
 from datk.models.dpt import DptHead
 from datk.models.presets import PATCH, Preset
@@ -26,6 +28,7 @@ class DepthAnything(nn.Module):
 
     preset: a Preset or its name. depth_kind says what the output is: disparity_affine_invariant
     (ReLU; larger is nearer) or depth_metric_m (sigmoid times max_depth_m; larger is farther).
+    encoder: one of another family in DINOv2's place; the preset then says the head's size alone.
     Raises UsageError when max_depth_m and depth_kind do not belong together.
 
     The weights nothing reads (mask_token, the coarsest level's lateral unit) are kept for the official
@@ -38,17 +41,27 @@ class DepthAnything(nn.Module):
         *,
         depth_kind: DepthKind = DepthKind.DISPARITY_AFFINE_INVARIANT,
         max_depth_m: float | None = None,
+        encoder: Backbone | None = None,
     ) -> None:
         super().__init__()
         check_kind(depth_kind, max_depth_m)
         self.preset = preset_named(preset) if isinstance(preset, str) else preset
+        if encoder is not None:
+            self.preset = replace(
+                self.preset, dim=encoder.dim, depth=encoder.depth, heads=encoder.heads, taps=encoder.spec.taps
+            )
         self.depth_kind = DepthKind(depth_kind)
         self.max_depth_m = max_depth_m
-        self.pretrained = DinoV2(self.preset)
+        self.pretrained: DinoV2 | Backbone = DinoV2(self.preset) if encoder is None else encoder
         self.depth_head = DptHead(self.preset)
         if self.depth_kind is DepthKind.DISPARITY_AFFINE_INVARIANT:
             last = cast(nn.Conv2d, self.depth_head.scratch.output_conv2[2])
             nn.init.constant_(cast(Tensor, last.bias), START_DISPARITY)
+
+    @property
+    def encoder_spec(self) -> EncoderSpec | None:
+        """What rebuilds an encoder of another family; None for DINOv2 as the paper has it."""
+        return self.pretrained.spec if isinstance(self.pretrained, Backbone) else None
 
     def activate(self, raw: Tensor) -> Tensor:
         """The last activation: (B, H, W) raw -> disparity >= 0, or depth in metres in (0, max_depth_m)."""
@@ -71,6 +84,13 @@ class DepthAnything(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, H, W) float, ImageNet-normalised RGB. Returns (B, H, W); unit and sign by depth_kind."""
         return self.activate(self.forward_train(x)[0])
+
+
+def same_shape(net: DepthAnything) -> DepthAnything:
+    """A net of its own, random weights, that takes the state of `net`, however `net` is laid out over devices."""
+    spec = net.encoder_spec
+    encoder = None if spec is None else Backbone(spec)
+    return DepthAnything(net.preset, depth_kind=net.depth_kind, max_depth_m=net.max_depth_m, encoder=encoder)
 
 
 def check_kind(depth_kind: DepthKind, max_depth_m: float | None) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from datk.depth.io_spec import DepthKind
 from datk.errors import CheckpointError
+from datk.models.backbones import Backbone, EncoderSpec
 from datk.models.checkpoint_file import WeightsFile, read_weights, write_safetensors
 from datk.models.checkpoint_keys import ENCODER, ENCODER_ONLY, SourceFormat, official_names, recognise
 from datk.models.checkpoint_kind import resolve_kind
@@ -19,7 +20,7 @@ from datk.models.presets import PRESETS, Preset
 from datk.models.presets import preset as preset_named
 
 SHOWN_PROBLEMS = 8
-_RESERVED = ("preset", "depth_kind", "max_depth_m", "format")
+_RESERVED = ("preset", "depth_kind", "max_depth_m", "format", "encoder")
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,18 @@ def load_checkpoint(
             hint="name it as the student's feature_source or encoder; to export, take a depth_anything_v2_*.pth",
         )
     state = official_names(file.tensors, source)
-    preset = _preset_of(path, state)
+    spec = _encoder_spec(path, file)
+    preset = _preset_of(path, state) if spec is None else preset_named(file.metadata.get("preset", ""))
     kind, maximum = resolve_kind(path, file, source, preset, depth_kind, max_depth_m)
-    with torch.device("meta"):
-        net = DepthAnything(preset, depth_kind=kind, max_depth_m=maximum)
-    _fill(path, net, state, f"Depth Anything V2 {preset.name}")
+    if spec is None:
+        with torch.device("meta"):
+            net = DepthAnything(preset, depth_kind=kind, max_depth_m=maximum)
+    else:  # on the CPU: transformers keeps constants such as position indices outside the state
+        net = DepthAnything(preset, depth_kind=kind, max_depth_m=maximum, encoder=Backbone(spec))
+    _fill(path, net, state, f"Depth Anything V2 {preset.name}" + (f" on {spec.family}" if spec else ""))
     return Checkpoint(
         net=net,
-        preset=preset,
+        preset=net.preset,
         depth_kind=kind,
         max_depth_m=maximum,
         source_format=("datk" if "depth_kind" in file.metadata else source) + ("+wrapper" if file.wrapper else ""),
@@ -108,8 +113,19 @@ def save_checkpoint(net: DepthAnything, path: Path | str, *, metadata: dict[str,
     assert not set(metadata) & set(_RESERVED), f"reserved metadata: {set(metadata) & set(_RESERVED)}"
     own = {"format": "pt", "preset": net.preset.name, "depth_kind": str(net.depth_kind.value)}
     own |= {} if net.max_depth_m is None else {"max_depth_m": f"{net.max_depth_m:g}"}
+    own |= {} if net.encoder_spec is None else {"encoder": net.encoder_spec.to_json()}
     state = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in net.state_dict().items()}
     write_safetensors(path, state, own | metadata)
+
+
+def _encoder_spec(path: Path, file: WeightsFile) -> EncoderSpec | None:
+    """The encoder of another family that datk's own metadata names."""
+    if "encoder" not in file.metadata:
+        return None
+    try:
+        return EncoderSpec.from_json(file.metadata["encoder"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its metadata names no encoder known here ({error})") from error
 
 
 def _recognised(path: Path, file: WeightsFile) -> SourceFormat:
