@@ -173,7 +173,9 @@ def marigold(folder: Path, *, prediction: str = "depth", scheduler: str = "ddim"
     words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2, "a": 3}
     (vocabulary / "vocab.json").write_text(json.dumps(words))
     (vocabulary / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = transformers.CLIPTokenizer(str(vocabulary / "vocab.json"), str(vocabulary / "merges.txt"), model_max_length=8)
+    tokenizer = transformers.CLIPTokenizer(
+        str(vocabulary / "vocab.json"), str(vocabulary / "merges.txt"), model_max_length=8
+    )
     text = transformers.CLIPTextConfig(
         vocab_size=4,
         hidden_size=8,

@@ -77,7 +77,9 @@ def test_quantity_licence_and_label_with_the_nearest_point_largest(
     nearest = found.argmax() if kind is DISPARITY else found.argmin()
     assert found.shape == label.shape and label.flat[nearest] == 1
     record = json.loads((tmp_path / "labels/job.json").read_text())["teacher"]
-    assert record["licence"] == "apache-2.0" and record["digest"] == teacher.digest and record["source"] == teacher.source
+    assert (
+        record["licence"] == "apache-2.0" and record["digest"] == teacher.digest and record["source"] == teacher.source
+    )
 
 
 @pytest.mark.parametrize("name", ["depth_anything", "metric", "dpt", "glpn"])
@@ -292,5 +294,3 @@ def test_a_closed_teacher_answers_no_more(made: dict[str, Path]) -> None:
     teacher.close()
     with pytest.raises(RuntimeError, match="is closed"):
         teacher.predict(np.zeros((1, 3, 32, 32), np.float32))
-
-

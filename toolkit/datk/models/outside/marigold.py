@@ -44,7 +44,12 @@ class MarigoldTeacher(OutsideTeacher):
     def run(self, net: Any, pixels: Tensor) -> Tensor:
         del net
         grain = self.pipeline.vae_scale_factor
-        shape = (1, self.pipeline.vae.config.latent_channels, ceil(pixels.shape[2] / grain), ceil(pixels.shape[3] / grain))
+        shape = (
+            1,
+            self.pipeline.vae.config.latent_channels,
+            ceil(pixels.shape[2] / grain),
+            ceil(pixels.shape[3] / grain),
+        )
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED)).to(self.device)
         with torch.random.fork_rng(devices=None if self.device == "cuda" else []):
             torch.manual_seed(NOISE_SEED)  # a consistency scheduler draws noise of its own in every step
