@@ -22,7 +22,7 @@ from datk.train.objective import lift_above_relu
 from datk.train.parallel import whole_state
 from datk.train.pictures import HeldOut, Part, hold_out
 from datk.train.result import TrainResult
-from datk.train.samples import Batches, SampleSource
+from datk.train.samples import Batches, SampleSource, order_of
 from datk.train.world import current_world
 
 LIFT_BATCHES = 4
@@ -52,16 +52,29 @@ def training_set(
     seed: int,
     keep_clean: bool = False,
     cross_context: CrossContextSection | None = None,
+    normalise: bool = True,
 ) -> TrainingSet:
-    """Batches from a source, and with schedule.pictures_every the samples held out of them."""
-    options: dict[str, Any] = {"input_size": input_size, "seed": seed, "keep_clean": keep_clean}
+    """Batches from a source, and with schedule.pictures_every the samples held out of them. Options: see Batches."""
+    options: dict[str, Any] = {
+        "input_size": input_size,
+        "seed": seed,
+        "keep_clean": keep_clean,
+        "normalise": normalise,
+    }
     held_out = None
     if schedule.pictures_every:
         source, kept = hold_out(source, schedule.held_out)
         plain = AugmentSection(flip=False)
         still = Batches(kept, augment=plain, batch_size=len(kept), **options)
         held_out = HeldOut(still.at(range(len(kept))))
-    batches = Batches(source, augment=augment, batch_size=schedule.batch_size, cross_context=cross_context, **options)
+    batches = Batches(
+        source,
+        augment=augment,
+        batch_size=schedule.batch_size,
+        cross_context=cross_context,
+        order=order_of(source),
+        **options,
+    )
     return TrainingSet(batches, held_out, len(source))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from datk.artifact.files import atomic_path
 from datk.depth.io_spec import IMAGENET_MEAN, IMAGENET_STD
 from datk.errors import DataError
-from datk.train.samples import Batch, SampleSource, TrainingSample, load_drawn
+from datk.train.samples import Batch, OrderedSource, SampleSource, TrainingSample, load_drawn
 from datk.train.trace import CsvLog
 from datk.train.world import World
 
@@ -52,6 +53,15 @@ class Part:
         return load_drawn(self.source, self.numbers[index], rng)
 
 
+@dataclass(frozen=True)
+class OrderedPart(Part):
+    """Part of a source that has an order of its own; a sample that is left out is replaced by the next one kept."""
+
+    def at(self, position: int) -> int:
+        number = cast(OrderedSource, self.source).at(position)
+        return bisect_left(self.numbers, number) % len(self.numbers)
+
+
 def hold_out(source: SampleSource, count: int) -> tuple[Part, Part]:
     """(what is trained on, `count` samples spread evenly over the source). Raises DataError when too few would stay."""
     if len(source) < 2 * count:
@@ -60,7 +70,8 @@ def hold_out(source: SampleSource, count: int) -> tuple[Part, Part]:
             hint="set schedule.pictures_every: 0, or a smaller held_out",
         )
     out = [number * len(source) // count for number in range(count)]
-    return Part(source, [n for n in range(len(source)) if n not in set(out)]), Part(source, out)
+    kind = OrderedPart if hasattr(source, "at") else Part
+    return kind(source, [n for n in range(len(source)) if n not in set(out)]), Part(source, out)
 
 
 class Pictures:

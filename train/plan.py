@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from datk.config.metric_section import MetricSection
 from datk.config.train_sections import StudentSection, TeacherSection
 from datk.depth.io_spec import Size
 from datk.errors import EnvironmentLacks
@@ -122,7 +123,7 @@ class Plan:
 
 
 def plan(
-    section: TeacherSection | StudentSection,
+    section: TeacherSection | StudentSection | MetricSection,
     *,
     teacher_size: str | None = None,
     measure: bool = True,
@@ -205,9 +206,9 @@ def available_memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _reference_size(section: TeacherSection | StudentSection, teacher_size: str | None) -> str | None:
+def _reference_size(section: TeacherSection | StudentSection | MetricSection, teacher_size: str | None) -> str | None:
     """Preset of the frozen encoder a student is aligned with, or None."""
-    if isinstance(section, TeacherSection) or section.loss.feature_weight == 0:
+    if not isinstance(section, StudentSection) or section.loss.feature_weight == 0:
         return None
     by_source = {"dinov2_checkpoint": section.dinov2_size, "teacher_encoder": teacher_size, "off": None}
     return by_source[section.feature_source]

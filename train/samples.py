@@ -120,6 +120,19 @@ def load_drawn(source: SampleSource, index: int, rng: np.random.Generator) -> Tr
     return drawn(index, rng) if drawn is not None else source.load(index)
 
 
+class OrderedSource(SampleSource, Protocol):
+    """A source with an order of its own: a mixture that keeps the shares of its sets."""
+
+    def at(self, position: int) -> int:
+        """Number of the sample at a position of the endless order."""
+
+
+def order_of(source: SampleSource) -> Callable[[int], int] | None:
+    """A source's own order, for Batches; None where it has none."""
+    at: Callable[[int], int] | None = getattr(source, "at", None)
+    return at
+
+
 class Draw(IntEnum):
     """What a random number of a position is for: each purpose has a stream of its own."""
 
@@ -148,7 +161,8 @@ class Batches:
 
     Step s holds the positions s * batch_size up to (s + 1) * batch_size; process r of W takes every W-th, from r.
     cross_context: closer looks of input_size, or of the section's, go along. order: position -> number of a sample (a
-    mixture's `at`); None: every epoch a permutation of its own.
+    mixture's `at`); None: every epoch a permutation of its own. normalise: targets are min-max 0..1 of what is seen of
+    them; otherwise they stay as the source gives them.
     """
 
     def __init__(
@@ -162,10 +176,11 @@ class Batches:
         keep_clean: bool = False,
         cross_context: CrossContextSection | None = None,
         order: Callable[[int], int] | None = None,
+        normalise: bool = True,
     ) -> None:
         self.source, self.input_size, self.section = source, input_size, augment
         self.batch_size, self.seed, self.keep_clean = batch_size, seed, keep_clean
-        self.cross_context = cross_context
+        self.cross_context, self.normalise = cross_context, normalise
         self.order = order or partial(sample_index, count=len(source), seed=seed)
 
     def __call__(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
@@ -208,7 +223,7 @@ class Batches:
 
     def _view(self, sample: TrainingSample, rng: np.random.Generator) -> tuple[Augmented, NDArray[np.float32]]:
         view = augment(sample.image, sample.disparity, sample.valid, self.input_size, self.section, rng)
-        return view, min_max(view.disparity, view.valid)
+        return view, min_max(view.disparity, view.valid) if self.normalise else view.disparity
 
     def _rng(self, purpose: Draw, position: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, int(purpose), position])

@@ -30,6 +30,10 @@ class SyntheticSource:
     def __len__(self) -> int:
         return len(self.items)
 
+    def key(self, index: int) -> str:
+        """The image's file."""
+        return str(self.items[index].image_path)
+
     def load(self, index: int) -> TrainingSample:
         item = self.items[index]
         image = read_image(Path(item.image_path))
@@ -67,6 +71,13 @@ class PseudoLabelSource:
         disparity = self.labels.label(label)
         image = self.images.read(self.labels.number(label))
         return TrainingSample(image, disparity, np.ones(disparity.shape, np.bool_))
+
+
+def rendered(folder: Path) -> SyntheticSource:
+    """What datk.data.synthetic.generate wrote into a folder. Raises DataError when it is not whole."""
+    from datk.data.synthetic import load
+
+    return SyntheticSource(load(folder))
 
 
 def read_depth(path: Path) -> NDArray[np.float32]:

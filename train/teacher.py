@@ -1,4 +1,4 @@
-"""The teacher: trained on synthetic images with exact depth, and on nothing else.
+"""The teacher: trained on labelled images, synthetic ones in the paper, and on nothing else.
 
 Source: Depth Anything V2 sections 5.1 and 7.1: scale-and-shift-invariant and gradient matching loss, 1:2, on
 min-max normalised inverse depth.
@@ -11,33 +11,34 @@ from pathlib import Path
 from datk.artifact.files import sha256_file
 from datk.config.train_sections import TeacherSection
 from datk.train.fit_and_save import fit_and_save, training_set
+from datk.train.labelled import LabelledSets
 from datk.train.loop import Progress, StepLoss
 from datk.train.objective import depth_loss
 from datk.train.result import TrainResult
 from datk.train.samples import Batch
-from datk.train.sources import SyntheticSource
+from datk.train.sources import rendered
 from datk.train.start import begun_from, fingerprint, fresh_net, net_from_checkpoint, weights_digest
 from datk.train.tails import watched, with_tails
 
 
 def train_teacher(
     section: TeacherSection,
-    synthetic_dir: Path,
+    labelled: Path | LabelledSets,
     out: Path,
     *,
     seed: int,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    licence: str = "Apache-2.0",
 ) -> TrainResult:
-    """Train on synthetic_dir (what datk.data.synthetic.generate wrote); write out/teacher.safetensors and out/loss.csv.
+    """Train on labelled images; write out/teacher.safetensors and out/loss.csv.
 
+    labelled: data sets, or a folder that datk.data.synthetic.generate wrote. licence: of the weights, for the file.
     Resumes where an interrupted call with the same settings and data stopped. stop_after: pause after that many
     steps in all (weights are written as they are then). Raises TrainingError, CheckpointError, DataError,
     EnvironmentLacks; see datk.train.loop.fit.
     """
-    from datk.data.synthetic import load
-
-    source = SyntheticSource(load(synthetic_dir))
+    source = rendered(labelled) if isinstance(labelled, Path) else labelled
     if section.checkpoint is not None:
         net, started_from = net_from_checkpoint(section.checkpoint, section.size, seed=seed)
     else:
@@ -53,7 +54,7 @@ def train_teacher(
 
     inputs = {
         "seed": seed,
-        "data": sha256_file(synthetic_dir / "index.json"),
+        "data": sha256_file(labelled / "index.json") if isinstance(labelled, Path) else labelled.digest(),
         "start": sha256_file(section.checkpoint) if section.checkpoint else started_from,
     }
     if section.encoder is not None and section.encoder.weights is not None:
@@ -67,8 +68,8 @@ def train_teacher(
         name="teacher",
         metadata={
             "role": "teacher",
-            "training_data": "synthetic",
-            "licence": "Apache-2.0",
+            "training_data": "synthetic" if isinstance(labelled, Path) else ", ".join(labelled.sets.counts),
+            "licence": licence,
             "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
         },
         fingerprint=fingerprint(section, **inputs),
@@ -76,7 +77,7 @@ def train_teacher(
         loss=section.loss,
         facts={"started_from": started_from},
         record={"size": section.size, "loss": section.loss.model_dump(mode="json")},
-        sample_name=lambda number: str(source.items[data.number(number)].image_path),
+        sample_name=lambda number: source.key(data.number(number)),
         progress=progress,
         stop_after=stop_after,
     )

@@ -54,10 +54,18 @@ def test_extends_merges_one_level(tmp_path: Path) -> None:
     assert (recipe.checkpoints.student, recipe.checkpoints.kind) == ("b.pth", "relative")
 
 
-def test_extends_of_extends_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("extends: quickstart\nname: a\n")
+def test_extends_of_extends_is_laid_over_both(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: quickstart\nname: a\nseed: 5\nsynthetic: {count: 9}\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\nname: b\nsynthetic: {renderer: embreex}\n")
+    recipe = load_recipe(tmp_path / "b.yaml")
+    assert (recipe.name, recipe.seed, recipe.synthetic.count) == ("b", 5, 9)
+    assert (recipe.synthetic.renderer, recipe.synthetic.size) == ("embreex", (126, 168))
+
+
+def test_a_circle_of_extends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\nname: a\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\nname: b\n")
-    with pytest.raises(RecipeError, match="one level only"):
+    with pytest.raises(RecipeError, match="which extends it"):
         load_recipe(tmp_path / "b.yaml")
 
 

@@ -10,7 +10,7 @@ import typer
 from datk.cli.planning import GpuCount, GpuName, Plan
 
 app = typer.Typer(help="Training stages of a recipe by themselves.", no_args_is_help=True)
-Recipe = Annotated[str, typer.Option(help="A recipe file, or the name of a shipped one.")]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with hit or miss per stage; run nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
@@ -21,9 +21,9 @@ def group() -> None:
     """Keeps `teacher` a subcommand, so that others can join it."""
 
 
-@app.command("teacher", help="Train a recipe's teacher on synthetic images: `datk run RECIPE --until teacher`.")
+@app.command("teacher", help="Train a recipe's teacher on labelled images: `datk run RECIPE --until teacher`.")
 def teacher(
-    recipe: Recipe = "quickstart",
+    recipe: RecipeName = "quickstart",
     out: Out = None,
     plan: Plan = False,
     gpu: GpuName = None,
@@ -32,15 +32,55 @@ def teacher(
     json: Json = False,
 ) -> None:
     """See help."""
+    _train("teacher", recipe, out, plan=plan, gpu=gpu, gpus=gpus, dry_run=dry_run, json=json)
+
+
+@app.command("student", help="Train a recipe's student, and what it needs: `datk run RECIPE --until student`.")
+def student(
+    recipe: RecipeName,
+    out: Out = None,
+    plan: Plan = False,
+    gpu: GpuName = None,
+    gpus: GpuCount = 8,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """See help."""
+    _train("student", recipe, out, plan=plan, gpu=gpu, gpus=gpus, dry_run=dry_run, json=json)
+
+
+@app.command("metric", help="Fine-tune to metric depth as a recipe says: `datk run RECIPE --until metric`.")
+def metric(
+    recipe: RecipeName,
+    out: Out = None,
+    plan: Plan = False,
+    gpu: GpuName = None,
+    gpus: GpuCount = 8,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """See help."""
+    _train("metric", recipe, out, plan=plan, gpu=gpu, gpus=gpus, dry_run=dry_run, json=json)
+
+
+def _train(
+    verb: str, name: str, out: Path | None, *, plan: bool, gpu: str | None, gpus: int, dry_run: bool, json: bool
+) -> None:
+    """Run a recipe until a training stage, or show what its training stages take."""
     from datk.cli.planning import show_plan
     from datk.cli.running import run_and_print
     from datk.config.load import find_recipe, load_recipe
+    from datk.errors import UsageError
     from datk.pipeline.execute import Selection
 
+    recipe = load_recipe(find_recipe(name))
+    if getattr(recipe, verb) is None:
+        has = [v for v in ("teacher", "student", "metric") if getattr(recipe, v) is not None]
+        raise UsageError(f"{recipe.name} has no {verb} to train", hint=f"it has: {', '.join(has) or 'none'}")
     if plan:
-        show_plan(load_recipe(find_recipe(recipe)), gpu=gpu, gpus=gpus, json=json)
+        show_plan(recipe, gpu=gpu, gpus=gpus, json=json)
         return
-    run_and_print(load_recipe(find_recipe(recipe)), out, Selection(until="teacher"), dry_run=dry_run, json=json)
+    run_and_print(recipe, out, Selection(until=verb), dry_run=dry_run, json=json)
 
 
 @app.command("replay", help="Run a kept batch whose loss was not finite again, image by image, and say where it broke.")

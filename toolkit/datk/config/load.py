@@ -40,16 +40,24 @@ def find_recipe(name: str) -> Path:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read, resolve `extends` (at most one level) and validate. Raises RecipeError with every problem."""
+    """Read, resolve `extends` (a file beside it, or a shipped recipe) and validate.
+
+    Raises RecipeError with every problem.
+    """
+    return recipe_from_dict(_resolved(path, ()), where=str(path))
+
+
+def _resolved(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe's mapping laid over those it extends. seen: the files that extend it."""
     value = _read(path)
     base = value.pop("extends", None)
-    if base is not None:
-        parent_path = path.parent / str(base) if (path.parent / str(base)).is_file() else find_recipe(str(base))
-        parent = _read(parent_path)
-        if "extends" in parent:
-            raise RecipeError(f"{path}: extends {base}, which extends another; one level only")
-        value = _merged(parent, value)
-    return recipe_from_dict(value, where=str(path))
+    if base is None:
+        return value
+    below = path.parent / str(base)
+    parent = below if below.is_file() else find_recipe(str(base))
+    if parent.resolve() in (chain := (*seen, path.resolve())):
+        raise RecipeError(f"{path}: extends {base}, which extends it", hint="a recipe cannot extend itself")
+    return _merged(_resolved(parent, chain), value)
 
 
 def recipe_from_dict(value: dict[str, Any], *, where: str) -> Recipe:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from datk.config.data_section import SetSection, check_shares
+from datk.config.metric_section import MetricSection
 from datk.config.section import Bucket, size_from_value
 from datk.config.train_sections import PseudoLabelSection, StudentSection, TeacherSection
 from datk.depth.io_spec import Size
@@ -106,23 +108,44 @@ class Recipe(Section):
     description: str = ""
     seed: int = Field(default=0, ge=0)
     synthetic: SyntheticSection = SyntheticSection()
+    """Rendered here unless `data` names sets."""
+    data: tuple[SetSection, ...] = ()
+    """Labelled sets that the teacher, or the metric net, learns from; none: `synthetic`."""
     photos: PhotosSection = PhotosSection()
     checkpoints: CheckpointsSection = CheckpointsSection()
     teacher: TeacherSection | None = None
     """Needed unless checkpoints names a teacher or a student."""
     pseudo_labels: PseudoLabelSection = PseudoLabelSection()
     student: StudentSection | None = None
-    """Needed unless checkpoints names a student."""
+    """Needed to export anything unless checkpoints names a student, or metric describes a net."""
+    metric: MetricSection | None = None
+    """A net that gives metres, trained on `data`; it takes the student's place."""
     quantize: QuantizeSection = QuantizeSection()
     targets: tuple[TargetSection, ...] = ()
     validation: ValidateSection = Field(default=ValidateSection(), alias="validate")
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _tuple_of_sets(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
     @model_validator(mode="after")
-    def _something_to_export(self) -> Self:
+    def _shares_leave_something(self) -> Self:
+        check_shares(self.data)
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_make(self) -> Self:
         given = self.checkpoints
-        if self.student is None and given.student is None:
+        if self.metric is not None:
+            others = {"teacher": self.teacher, "student": self.student, "checkpoints.student": given.student}
+            beside = [name for name, value in others.items() if value is not None]
+            if beside:
+                raise ValueError(f"metric: takes the student's place; leave out {', '.join(beside)}")
+            return self
+        if self.student is None and given.student is None and (self.teacher is None or self.targets):
             raise ValueError("student: missing; describe the student, or name a checkpoint in checkpoints.student")
         if self.teacher is None and given.teacher is None and given.student is None:
             raise ValueError("teacher: missing; describe the teacher, or name a checkpoint in checkpoints.teacher")

@@ -20,6 +20,7 @@ from datk.models.presets import PRESETS, Preset
 from datk.models.presets import preset as preset_named
 
 SHOWN_PROBLEMS = 8
+DINOV2_LICENCE = "Apache-2.0"
 _RESERVED = ("preset", "depth_kind", "max_depth_m", "format", "encoder")
 
 
@@ -101,6 +102,19 @@ def load_encoder(path: Path | str, preset: Preset | str) -> DinoV2:
         encoder = DinoV2(wanted)
     _fill(path, encoder, encoder_state, f"DINOv2 {wanted.name} encoder")
     return encoder
+
+
+def licence_of_file(path: Path | str) -> str:
+    """SPDX name: what the file's own metadata says; else DINOv2's, or that of the published weights of its size.
+
+    Raises CheckpointError for whatever load_checkpoint and load_encoder refuse to recognise.
+    """
+    path = Path(path)
+    file = read_weights(path)
+    source = _recognised(path, file)
+    if source in ENCODER_ONLY:
+        return DINOV2_LICENCE
+    return file.metadata.get("licence") or _preset_of(path, official_names(file.tensors, source)).licence
 
 
 def save_checkpoint(net: DepthAnything, path: Path | str, *, metadata: dict[str, str]) -> None:

@@ -15,8 +15,20 @@ from datk.config.train_sections import OPERATIONAL
 from datk.data.sources import open_images
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
+from datk.pipeline.missing import require_all
 from datk.pipeline.stage import Stage
-from datk.pipeline.steps import calibration, export, labels, quantize, student, synthetic, teacher, validate
+from datk.pipeline.steps import (
+    calibration,
+    data,
+    export,
+    labels,
+    metric,
+    quantize,
+    student,
+    synthetic,
+    teacher,
+    validate,
+)
 from datk.pipeline.steps.photos import keys_sha256
 from datk.pipeline.steps.weights import trained_size
 from datk.targets.base import Target
@@ -24,20 +36,27 @@ from datk.targets.base import Target
 TORCH = ("torch", "numpy", "opencv-python-headless")
 DEPTH_CODE = ("depth/preprocess.py", "models")
 LABEL_CODE = ("depth/label_quality.py", "depth/teacher.py", "train/pseudo_label.py", "train/labelling")
+DATA_CODE = ("data/sample.py", "data/order.py", "data/dataset.py", "data/adapters", "data/quarantine.py")
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
     """Every stage of the recipe. Raises RecipeError, UsageError or EnvironmentLacks before anything runs."""
+    require_all(recipe)
     weights = recipe.checkpoints
-    own_student = weights.student is None
+    own_student = recipe.student is not None and weights.student is None
     stages: list[Stage] = []
-    if own_student and weights.teacher is None:
-        stages.append(_synthetic(recipe))
-    if own_student or weights.teacher is not None:
+    if recipe.metric is not None or (recipe.teacher is not None and not _replaced(recipe)):
+        stages.append(_data(recipe) if recipe.data else _synthetic(recipe))
+    if recipe.metric is None and (weights.student is None or weights.teacher is not None):
         stages.append(_teacher(recipe))
     if own_student:
         stages.append(_labels(recipe))
-    stages.append(_student(recipe))
+    if recipe.metric is not None:
+        stages.append(_metric(recipe))
+    elif own_student or weights.student is not None:
+        stages.append(_student(recipe))
+    else:
+        return stages
     before = tuple(s.name for s in stages)
     built = [stage for section in recipe.targets for stage in _target_stages(recipe, section, names=before)]
     stages.append(_validate_student(recipe, names=before))
@@ -50,6 +69,40 @@ def _dump(section: BaseModel) -> dict[str, Any]:
     """What a stage depends on: a schedule without the fields that only say how the work is done."""
     trained = "schedule" in type(section).model_fields
     return section.model_dump(mode="json", exclude={"schedule": set(OPERATIONAL)} if trained else None)
+
+
+def _replaced(recipe: Recipe) -> bool:
+    """Whether a checkpoint makes the training of a teacher unnecessary."""
+    return recipe.checkpoints.teacher is not None or recipe.checkpoints.student is not None
+
+
+def _data(recipe: Recipe) -> Stage:
+    return Stage(
+        name=data.NAME,
+        verb="data",
+        title=f"look at the labelled sets: {', '.join(s.name for s in recipe.data)}",
+        run=partial(data.run, recipe.data),
+        section={"sets": [s.model_dump(mode="json", exclude={"root", "listing"}) for s in recipe.data]},
+        files=data.refs(recipe.data),
+        code=("data/labelled_sets.py", "data/adapters", "data/dataset.py"),
+    )
+
+
+def _metric(recipe: Recipe) -> Stage:
+    assert recipe.metric is not None
+    start = recipe.metric.checkpoint
+    return Stage(
+        name="30-student",
+        verb="metric",
+        title="fine-tune to metric depth",
+        run=partial(metric.run, recipe.metric, recipe.data),
+        section=_dump(recipe.metric),
+        needs=(data.NAME if recipe.data else "05-synthetic",),
+        files=() if start is None else (_file_ref("start", str(start)),),
+        together=True,
+        tools=TORCH,
+        code=(*DEPTH_CODE, "losses", "train", *DATA_CODE),
+    )
 
 
 def _synthetic(recipe: Recipe) -> Stage:
@@ -81,13 +134,13 @@ def _teacher(recipe: Recipe) -> Stage:
     return Stage(
         name="10-teacher",
         verb="teacher",
-        title="train the teacher on synthetic images",
-        run=partial(teacher.train, recipe.teacher),
+        title=f"train the teacher on {'labelled' if recipe.data else 'synthetic'} images",
+        run=partial(teacher.train, recipe.teacher, recipe.data),
         section=_dump(recipe.teacher),
-        needs=("05-synthetic",),
+        needs=(data.NAME if recipe.data else "05-synthetic",),
         together=True,
         tools=TORCH,
-        code=(*DEPTH_CODE, "losses", "train", "data/sample.py", "data/order.py"),
+        code=(*DEPTH_CODE, "losses", "train", *DATA_CODE),
     )
 
 
@@ -236,8 +289,9 @@ def default_input_size(recipe: Recipe) -> Size:
     """The size the student was trained at, where the recipe or the checkpoint tells; else the official 518x518."""
     if recipe.checkpoints.student is not None:
         return trained_size(Path(recipe.checkpoints.student)) or (518, 518)
-    assert recipe.student is not None
-    return recipe.student.input_size
+    section = recipe.metric or recipe.student
+    assert section is not None
+    return section.input_size
 
 
 def target_options(target: Target, values: dict[str, Any]) -> Any:

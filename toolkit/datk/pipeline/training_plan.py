@@ -1,4 +1,4 @@
-"""`datk distill --plan`: what teacher and student will take, before anything is trained."""
+"""`--plan`: what teacher, student and metric net will take, before anything is trained."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1) -> dict
     if recipe.student is not None:
         teacher_size = recipe.teacher.size if recipe.teacher is not None else None
         out["student"] = plan(recipe.student, teacher_size=teacher_size, measure=measure, processes=processes)
+    if recipe.metric is not None:
+        out["metric"] = plan(recipe.metric, measure=measure, processes=processes)
     return out
 
 

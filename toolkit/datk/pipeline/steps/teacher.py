@@ -1,26 +1,43 @@
-"""Stage 10: a teacher trained on synthetic images only, or a checkpoint in its place."""
+"""Stage 10: a teacher trained on labelled images only, or a checkpoint in its place."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from datk.config.data_section import SetSection
 from datk.config.train_sections import TeacherSection
 from datk.pipeline.stage import Outcome, StageRun
-from datk.pipeline.steps import weights
+from datk.pipeline.steps import data, weights
 from datk.pipeline.steps.training import training_outcome
 
 FILE = "teacher.safetensors"
 
 
-def train(section: TeacherSection, stage: StageRun) -> Outcome:
-    """Train from the synthetic stage; resumes from its own checkpoint after Ctrl-C."""
+def train(section: TeacherSection, sets: Sequence[SetSection], stage: StageRun) -> Outcome:
+    """Train on the sets, or on the rendered images; resumes from its own checkpoint after Ctrl-C."""
     from datk.train.teacher import train_teacher
 
+    if not sets:
+        source, before = stage.folder("05-synthetic"), stage.manifest("05-synthetic").datasets
+        result = train_teacher(section, source, stage.out, progress=stage.reporter.progress, seed=stage.seed)
+        return training_outcome(result, name=f"teacher {section.size}", datasets=before, licence="Apache-2.0")
+    from datk.data.labelled_sets import mix, open_sets
+    from datk.train.labelled import LabelledSets
+
+    before = stage.manifest(data.NAME).datasets
+    licence = data.licence_of_weights(before, weights.licence_of_start(section.checkpoint))
+    labelled = LabelledSets(mix(open_sets(sets), sets, seed=stage.seed), stage.out)
     result = train_teacher(
-        section, stage.folder("05-synthetic"), stage.out, progress=stage.reporter.progress, seed=stage.seed
+        section, labelled, stage.out, progress=stage.reporter.progress, seed=stage.seed, licence=licence
     )
-    data = stage.manifest("05-synthetic").datasets
-    return training_outcome(result, name=f"teacher {section.size}", datasets=data, licence="Apache-2.0")
+    return training_outcome(
+        result,
+        name=f"teacher {section.size}",
+        datasets=before,
+        licence=licence,
+        unreadable=len(labelled.quarantine),
+    )
 
 
 def load(path: Path, stage: StageRun) -> Outcome:

@@ -11,11 +11,21 @@ if TYPE_CHECKING:
     from datk.train.result import TrainResult
 
 
-def training_outcome(result: TrainResult, *, name: str, datasets: list[Dataset], licence: str) -> Outcome:
-    """Weights, loss, steps and time of a training stage. The state it resumed from is done with and removed."""
+def training_outcome(
+    result: TrainResult, *, name: str, datasets: list[Dataset], licence: str, unreadable: int | None = None
+) -> Outcome:
+    """Weights, loss, steps and time of a training stage. The state it resumed from is done with and removed.
+
+    unreadable: files replaced by others because they could not be read; None where one of them would have ended it.
+    """
     from datk.train.checkpoint import drop_state
 
     fit = result.fit
+    counted = {}
+    if unreadable is not None:
+        counted["unreadable_images"] = Metric(
+            value=unreadable, unit="images", n=int(result.facts["images"]), higher_is_better=False
+        )
     drop_state(result.weights.parent)
     return Outcome(
         weights=[Weights(name=name, sha256=result.weights_sha256, licence=licence)],
@@ -23,6 +33,7 @@ def training_outcome(result: TrainResult, *, name: str, datasets: list[Dataset],
         metrics={
             "steps": Metric(value=fit.steps, unit="steps", n=1),
             "final_loss": Metric(value=fit.final_loss, unit="1", n=fit.steps, higher_is_better=False),
+            **counted,
         },
         facts={**result.facts, "device": fit.device, "precision": fit.precision, "processes": fit.processes},
     )

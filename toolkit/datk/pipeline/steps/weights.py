@@ -23,6 +23,13 @@ def read(path: Path, kind: str | None = None, max_depth_m: float | None = None) 
     return load_checkpoint(path, depth_kind=KINDS[kind] if kind else None, max_depth_m=max_depth_m)
 
 
+def licence_of_start(path: Path | None) -> str:
+    """Licence of the weights a training starts from; random ones are datk's own. Raises CheckpointError."""
+    from datk.models.weights import licence_of_file
+
+    return "Apache-2.0" if path is None else licence_of_file(path)
+
+
 def keep(checkpoint: Checkpoint, path: Path) -> Weights:
     """Write the weights as datk safetensors into a stage folder; returns the record for its manifest."""
     from datk.models.weights import save_checkpoint

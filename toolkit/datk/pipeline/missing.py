@@ -1,0 +1,55 @@
+"""What a recipe needs that is not on this machine: everything at once, with where to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datk.config.schema import Recipe
+from datk.data.labelled_sets import what_is_missing
+from datk.errors import EnvironmentLacks
+
+DINOV2_HOME = "https://github.com/facebookresearch/dinov2"
+
+
+def require_all(recipe: Recipe) -> None:
+    """Raise EnvironmentLacks (exit 4) naming every data set and pre-trained file that is not there."""
+    lines = list(dict.fromkeys(_missing(recipe)))
+    if lines:
+        count = f"{len(lines)} thing{'s' if len(lines) > 1 else ''}"
+        raise EnvironmentLacks(
+            f"{recipe.name} needs {count} that are not here\n" + "\n".join(f"  {line}" for line in lines),
+            hint="put or link them there, or name your own folders in a recipe that begins with `extends:`; "
+            "--plan works without them",
+        )
+
+
+def _missing(recipe: Recipe) -> Iterator[str]:
+    for section in recipe.data:
+        if (line := what_is_missing(section)) is not None:
+            yield line
+    for spec in (recipe.photos.images,):
+        if (line := _missing_images(spec)) is not None:
+            yield line
+    yield from _missing_weights(recipe)
+
+
+def _missing_images(spec: str) -> str | None:
+    """Of the sources with a name of their own (the paper's eight sets): a plain folder tells for itself."""
+    from datk.data.sources.presets import PRESETS
+
+    kind, _, root = spec.partition(":")
+    if kind not in PRESETS or Path(root).is_dir():
+        return None
+    preset = PRESETS[kind]
+    return f"{root}: {preset.title}, {preset.paper_images:,} images in the paper, from {preset.home}"
+
+
+def _missing_weights(recipe: Recipe) -> Iterator[str]:
+    """Files a training starts from or follows; those of `checkpoints` are looked at when they are loaded."""
+    starts = [section.checkpoint for section in (recipe.teacher, recipe.student, recipe.metric) if section is not None]
+    if recipe.student is not None:
+        starts.append(recipe.student.dinov2_checkpoint)
+    for path in starts:
+        if path is not None and not path.is_file():
+            yield f"{path}: weights to start from; a DINOv2 encoder comes from {DINOV2_HOME}"
