@@ -18,7 +18,7 @@ import webdataset
 from numpy.typing import NDArray
 from PIL import Image
 
-from datk.data.sources import open_images
+from datk.data.sources import lmdb_source, open_images
 from datk.data.sources.presets import PRESETS
 from datk.depth.preprocess import decode_image
 from datk.errors import DataError, EnvironmentLacks, UsageError
@@ -123,11 +123,16 @@ def test_many_lmdbs_below_one_folder_are_one_source(tmp_path: Path) -> None:
     assert source.read(3).shape == (40, 60, 3)
 
 
+def _inherited() -> int:
+    return len(lmdb_source._OPEN)
+
+
 def test_an_lmdb_opened_before_a_fork_is_read_after_it(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "db", {b"k": b"value"})
     source = open_images(f"lmdb:{tmp_path}/db")
     assert source.encoded(0) == b"value"
     with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_inherited) == 0, "LMDB must not be used across a fork"
         assert pool.map(source.encoded, [0]) == [b"value"]
 
 

@@ -52,6 +52,7 @@ def test_batches_of_a_mixture_with_a_bad_file_are_the_same_in_a_resumed_run(tmp_
 
     first = batches("q.jsonl")
     whole = [first(step) for step in range(6)]
+    assert [b.samples for b in whole[:2]] == [tuple(first.source.at(p) for p in range(s, s + 4)) for s in (0, 4)]
     resumed = batches("q.jsonl")
     for step in (5, 3, 4):
         again = resumed(step)
