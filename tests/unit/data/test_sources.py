@@ -107,6 +107,14 @@ def test_tar_members_are_read_from_their_own_bytes(tmp_path: Path) -> None:
     assert np.abs(np.array(values) - [11, 0, 2, 10, 1]).max() <= 1
 
 
+def test_companions_of_a_picture_in_a_shard_are_no_pictures_but_dots_in_names_do_no_harm(tmp_path: Path) -> None:
+    with webdataset.TarWriter(str(tmp_path / "s.tar")) as sink:
+        sink.write({"__key__": "a/000", "jpg": jpeg(), "seg.png": jpeg(), "txt": "x"})
+        sink.write({"__key__": "a/001", "2020.01.02.jpg": jpeg()})
+    source = open_images(f"tar:{tmp_path}/s.tar")
+    assert [source.key(i) for i in range(len(source))] == ["s.tar/a/000.jpg", "s.tar/a/001.2020.01.02.jpg"]
+
+
 def test_several_shard_patterns_keep_the_order_they_are_named_in(tmp_path: Path) -> None:
     write_shards(tmp_path, (1, 1, 1))
     source = open_images(f"tar:{tmp_path}/s-002.tar::{tmp_path}/s-00[01].tar")
@@ -269,6 +277,12 @@ def test_a_preset_finds_its_own_layout_and_leaves_other_files_out(name: str, tmp
     source = open_images(f"{name}:{tmp_path}")
     assert [source.key(i) for i in range(len(source))] == sorted(EXAMPLES[name])
     assert source.read(0).shape == (40, 60, 3)
+
+
+def test_a_preset_that_was_never_unpacked_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "train_0.tar.gz", b"x")
+    with pytest.raises(DataError, match="holds compressed archives only, first train_0"):
+        open_images(f"open_images_v7:{tmp_path}")
 
 
 def test_lsun_is_read_from_its_lmdbs(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from pydantic import BaseModel, Field
 from datk.artifact.files import atomic_path
 from datk.data import adapters
 from datk.data.adapters.base import Adapter, Item
+from datk.data.loading import Loader
 from datk.data.order import permuted
 from datk.data.sample import Sample
 from datk.data.statistics import RESOLUTION, MapStatistics
@@ -21,6 +24,9 @@ from datk.errors import DataError, UsageError
 
 SHEET_PAIRS, SHEET_PICTURES, TILE, GAP = 24, 8, (120, 160), 4
 _SHOWN = 5
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class CheckReport(BaseModel):
@@ -128,11 +134,9 @@ def _read(
 ) -> list[Sample]:
     """Read the items into the report; the first few samples come back for the sheet."""
     statistics, sizes, shown = MapStatistics(), Counter[str](), list[Sample]()
-    for done, item in enumerate(items, start=1):
-        try:
-            sample = adapter.read(item)
-        except DataError as error:
-            report.unreadable.append(error.message)
+    for done, (item, sample) in enumerate(zip(items, read_ahead(adapter.read, items), strict=True), start=1):
+        if isinstance(sample, DataError):
+            report.unreadable.append(sample.message)
         else:
             statistics.add(sample)
             sizes["x".join(str(s) for s in sample.image.shape[:2])] += 1
@@ -146,6 +150,20 @@ def _read(
     if statistics.samples:
         report.depth = statistics.summary()
     return shown
+
+
+def read_ahead(read: Callable[[S], T], items: Sequence[S]) -> Iterator[T | DataError]:
+    """read(item) of each in order, or why it could not be read; a few threads work ahead."""
+
+    def attempt(number: int) -> T | DataError:
+        try:
+            return read(items[number])
+        except DataError as error:
+            return error
+
+    # in a list, because a bare error would end the loader at its place
+    holders = Loader(lambda number: [attempt(number)], start=0, stop=len(items), workers=min(8, os.cpu_count() or 1))
+    return (holder[0] for holder in holders)
 
 
 def _remark(report: CheckReport, adapter: Adapter) -> None:

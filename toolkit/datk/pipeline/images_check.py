@@ -14,7 +14,7 @@ from datk.data.order import permuted
 from datk.data.sources import KINDS, open_images
 from datk.data.sources.presets import PRESETS
 from datk.errors import DataError
-from datk.pipeline.data_check import SHEET_PAIRS, write_tiles
+from datk.pipeline.data_check import SHEET_PAIRS, read_ahead, write_tiles
 
 _SHOWN = 5
 
@@ -81,11 +81,9 @@ def check_images(
     count = len(source) if sample is None else min(sample, len(source))
     chosen = range(count) if count == len(source) else [permuted(i, len(source), 0) for i in range(count)]
     sizes, shown = Counter[str](), list[NDArray[np.uint8]]()
-    for done, index in enumerate(chosen, start=1):
-        try:
-            image = source.read(index)
-        except DataError as error:
-            report.unreadable.append(error.message)
+    for done, image in enumerate(read_ahead(source.read, chosen), start=1):
+        if isinstance(image, DataError):
+            report.unreadable.append(image.message)
         else:
             sizes[f"{image.shape[0]}x{image.shape[1]}"] += 1
             if len(shown) < 2 * SHEET_PAIRS:

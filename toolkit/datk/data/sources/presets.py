@@ -62,6 +62,12 @@ class Preset:
             single = (root / "data.mdb").is_file()
             folders = [root] if single else [d for parent in sorted(above) for d in databases_below(parent)]
             return LmdbSource(folders, name=spec)
+        packed = [p for p in files if p.lower().endswith((".tar.gz", ".tgz", ".zip"))]
+        if packed and len(packed) == len(files):
+            raise DataError(
+                f"{root}: holds compressed archives only, first {packed[0]}",
+                hint="unpack them, or gunzip .tar.gz to .tar, which is read as it is",
+            )
         wanted = "\n".join(f"  {layout.shown}" for layout in self.layouts)
         held = ", ".join(sorted({p.split("/")[0] for p in files})[:6]) or "nothing"
         raise DataError(

@@ -66,7 +66,19 @@ def _members(handle: object, path: Path) -> list[tuple[str, int, int]]:
         if found:
             raise _cut_short(path, found[-1][0]) from error
         raise DataError(f"{path}: not a whole tar archive ({error})", hint="copy the shard again") from error
-    return found
+    return _without_companions(found)
+
+
+def _without_companions(members: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Leave out KEY.seg.png where there is a KEY.jpg: WebDataset's key ends at the first dot, the rest is its field."""
+
+    def split(name: str) -> tuple[str, str]:
+        folder, _, base = name.rpartition("/")
+        key, _, field = base.partition(".")
+        return f"{folder}/{key}", field
+
+    pictures = {split(name)[0] for name, _, _ in members if "." not in split(name)[1]}
+    return [m for m in members if "." not in split(m[0])[1] or split(m[0])[0] not in pictures]
 
 
 def _cut_short(path: Path, member: str) -> DataError:
