@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from datk.data.dataset import DepthDataset
 from datk.data.order import Mixture
 from datk.data.quarantine import Quarantine, QuarantiningSource
 from datk.errors import UsageError
-from datk.train.samples import SampleSource, TrainingSample
+from datk.train.samples import SampleSource, TrainingSample, load_drawn
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,8 @@ class MixedSource:
     def load(self, index: int) -> TrainingSample:
         part, inner = self.mixture.locate(index)
         return self.sources[part].load(inner)
+
+    def load_drawn(self, index: int, rng: np.random.Generator) -> TrainingSample:
+        """As load; a part that has a choice (several teachers) draws with rng."""
+        part, inner = self.mixture.locate(index)
+        return load_drawn(self.sources[part], inner, rng)

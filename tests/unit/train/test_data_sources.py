@@ -13,7 +13,7 @@ from datk.data.dataset import open_dataset
 from datk.data.quarantine import Quarantine
 from datk.errors import DataError, UsageError
 from datk.train.data_sources import DatasetSource, MixedSource, quarantining
-from datk.train.samples import Batches
+from datk.train.samples import Batches, TrainingSample
 from tests.unit.data.layouts import WRITERS
 
 SIZE = (28, 42)
@@ -67,3 +67,16 @@ def test_without_quarantine_a_bad_file_ends_the_run_by_name(tmp_path: Path) -> N
     dataset.items[0].depth.write_bytes(b"no exr")
     with pytest.raises(DataError, match=r"d_00001\.exr"):
         DatasetSource(dataset).load(0)
+
+
+def test_a_part_with_several_teachers_draws_inside_a_mixture_too(tmp_path: Path) -> None:
+    class Drawing(DatasetSource):
+        def load_drawn(self, index: int, rng: np.random.Generator) -> TrainingSample:
+            sample = self.load(index)
+            return TrainingSample(sample.image, sample.disparity * float(rng.random()), sample.valid)
+
+    dataset = open_dataset("irs", written(tmp_path, "irs"))
+    mixed = MixedSource([("plain", DatasetSource(dataset)), ("drawn", Drawing(dataset))])
+    rng = np.random.default_rng(0)
+    assert mixed.load_drawn(0, rng).disparity.max() == 1.0
+    assert mixed.load_drawn(2, rng).disparity.max() == np.float32(np.random.default_rng(0).random())
