@@ -13,6 +13,7 @@ from torch import nn
 from datk.artifact.files import sha256_file
 from datk.config.beyond_sections import CrossContextSection
 from datk.config.train_sections import AugmentSection, LossSection, ScheduleSection
+from datk.data.quarantine import Quarantine
 from datk.depth.io_spec import Size
 from datk.models.depth_anything import DepthAnything, same_shape
 from datk.models.weights import save_checkpoint
@@ -36,6 +37,8 @@ class TrainingSet:
     batches: Batches | MixedBatches
     held_out: HeldOut | None
     images: int
+    quarantine: Quarantine | None = None
+    """Bad files met so far, where the source keeps such a list."""
 
     def number(self, index: int) -> int:
         """The number in the whole source of a sample trained on."""
@@ -62,6 +65,7 @@ def training_set(
         "normalise": normalise,
     }
     held_out = None
+    quarantine = getattr(source, "quarantine", None)
     if schedule.pictures_every:
         source, kept = hold_out(source, schedule.held_out)
         plain = AugmentSection(flip=False)
@@ -75,7 +79,7 @@ def training_set(
         order=order_of(source),
         **options,
     )
-    return TrainingSet(batches, held_out, len(source))
+    return TrainingSet(batches, held_out, len(source), quarantine)
 
 
 def fit_and_save(
@@ -119,6 +123,8 @@ def fit_and_save(
     world = current_world()
     weights = out / f"{name}.safetensors"
     found = dict(facts or {}) | {"images": data.images}
+    if data.quarantine is not None:
+        found["unreadable"] = len(data.quarantine)
     state = whole_state(net, keep=world.main)
     if world.main:
         with torch.device("cpu"):

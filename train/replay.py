@@ -17,6 +17,7 @@ from datk.errors import CheckpointError
 from datk.models.depth_anything import DepthAnything
 from datk.train.incident import read_incident
 from datk.train.objective import depth_loss
+from datk.train.samples import Batch
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,19 @@ def replay(folder: Path) -> list[Replayed]:
         section = LossSection.model_validate_json(json.dumps(record["loss"]))
         names = record["names"] or [f"image {number}" for number in range(len(batch.image))]
         for name, one in zip(names, batch.split(1), strict=True):
-            out.append(_replay_one(net, section, name, one.image, one.target, one.valid))
+            out.append(_replay_one(net, section, name, one))
     return out
 
 
-def _replay_one(
-    net: DepthAnything, section: LossSection, name: str, image: Tensor, target: Tensor, valid: Tensor
-) -> Replayed:
+def _replay_one(net: DepthAnything, section: LossSection, name: str, one: Batch) -> Replayed:
+    image, target, valid = one.image, one.target, one.valid
     found: list[str] = []
     checks: dict[str, list[Tensor]] = {"weights": [*net.parameters()], "image": [image], "target": [target[valid]]}
     found += [what for what, values in checks.items() if not all(_finite(v) for v in values)]
     with _watched(net, found):
         raw, _ = net.forward_train(image)
-    loss = depth_loss(raw, net.activate(raw), target, valid, section, 1.0)
+    output = net.activate(raw)
+    loss = depth_loss(raw, output, target, valid, section, 1.0, pasted=one.pasted, labelled=one.labelled)
     if not _finite(loss.total):
         found.append("loss")
     net.zero_grad()

@@ -21,6 +21,7 @@ from datk.models.depth_anything import DepthAnything
 from datk.train.cross_context import cross_context
 from datk.train.features import Learner, feature_reference
 from datk.train.fit_and_save import TrainingSet, fit_and_save, training_set
+from datk.train.guarded import guarded
 from datk.train.labelling.read import open_labels
 from datk.train.loop import Progress
 from datk.train.mixed import MixedBatches
@@ -56,7 +57,9 @@ def distill(
     Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
     folders = [pseudo_labels] if isinstance(pseudo_labels, Path) else list(pseudo_labels)
-    source = several_teachers([open_labels(folder) for folder in folders], images, section.teacher_weights)
+    source = guarded(
+        several_teachers([open_labels(folder) for folder in folders], images, section.teacher_weights), out
+    )
     net, started_from = _starting_net(section, teacher, seed)
     reference = feature_reference(section, teacher)
     learner = Learner(net, reference.dim if reference else None, seed=seed)

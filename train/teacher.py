@@ -11,6 +11,7 @@ from pathlib import Path
 from datk.artifact.files import sha256_file
 from datk.config.train_sections import TeacherSection
 from datk.train.fit_and_save import fit_and_save, training_set
+from datk.train.guarded import guarded
 from datk.train.labelled import LabelledSets
 from datk.train.loop import Progress, StepLoss
 from datk.train.objective import depth_loss
@@ -38,7 +39,7 @@ def train_teacher(
     steps in all (weights are written as they are then). Raises TrainingError, CheckpointError, DataError,
     EnvironmentLacks; see datk.train.loop.fit.
     """
-    source = rendered(labelled) if isinstance(labelled, Path) else labelled
+    source = guarded(rendered(labelled), out) if isinstance(labelled, Path) else labelled
     if section.checkpoint is not None:
         net, started_from = net_from_checkpoint(section.checkpoint, section.size, seed=seed)
     else:

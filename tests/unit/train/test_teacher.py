@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,8 @@ def test_teacher_resume_equals_uninterrupted_run(rendered: Path, tmp_path: Path)
     halves = train_teacher(SECTION, rendered, tmp_path / "halves", seed=0)
     one, other = (weights_digest(load_checkpoint(result.weights).net) for result in (whole, halves))
     assert one == other
-    assert whole.facts == {"images": 6, "started_from": "scratch", "bias_lift": whole.facts["bias_lift"]}
+    lift = whole.facts["bias_lift"]
+    assert whole.facts == {"images": 6, "unreadable": 0, "started_from": "scratch", "bias_lift": lift}
     assert load_checkpoint(whole.weights).metadata["training_data"] == "synthetic"
 
 
@@ -103,3 +105,21 @@ def test_a_checkpoint_of_another_size_is_refused_and_an_encoder_gets_a_fresh_hea
 def test_the_teacher_refuses_a_folder_that_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no index\.json"):
         train_teacher(SECTION, tmp_path, tmp_path / "out", seed=0)
+
+
+def test_a_file_that_rots_is_listed_counted_and_replaced_and_the_resumed_run_agrees(
+    rendered: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(rendered, data)
+    bad = Path(load(data)[2].depth_path)
+    assert bad.is_relative_to(data)
+    bad.write_bytes(b"rotten")
+    section = SECTION.model_copy(update={"schedule": SECTION.schedule.model_copy(update={"steps": 6})})
+    whole = train_teacher(section, data, tmp_path / "whole", seed=0)
+    train_teacher(section, data, tmp_path / "halves", seed=0, stop_after=4)
+    halves = train_teacher(section, data, tmp_path / "halves", seed=0)
+    assert whole.facts["unreadable"] == 1
+    (line,) = (tmp_path / "whole/quarantine.jsonl").read_text().splitlines()
+    assert str(load(data)[2].image_path) in line and bad.name in line
+    assert whole.weights_sha256 == halves.weights_sha256

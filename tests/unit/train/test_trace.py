@@ -67,7 +67,9 @@ def test_held_out_samples_are_never_trained_on() -> None:
 
 def test_pictures_show_image_target_and_prediction_and_their_loss_is_logged(tmp_path: Path) -> None:
     section = SCHEDULE.model_copy(update={"pictures_every": 5, "held_out": 2})
-    data = training_set(micro.MaskedSource(), section, input_size=(28, 28), augment=AugmentSection(), seed=0)
+    data = training_set(
+        micro.MaskedSource(), str, section, tmp_path, input_size=(28, 28), augment=AugmentSection(), seed=0
+    )
     net, pictured = ToyNet(), ToyNet()
     fit(net, toy_step(net), data.batches, section, tmp_path / "plain", fingerprint="x")
     step = toy_step(pictured)

@@ -1,4 +1,4 @@
-"""The terminal: results on stdout, the story on stderr, one progress bar with ETA."""
+"""The terminal: results on stdout, the story on stderr, one progress bar with ETA. Of several processes one speaks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from datk.cli.launch import process_number
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -73,17 +75,23 @@ def reporter() -> Iterator[TerminalReporter]:
 
 def say(text: str) -> None:
     """One line of the story (stderr)."""
+    if process_number():
+        return
     STORY.print(escape(text), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """A machine's answer on stdout."""
+    if process_number():
+        return
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]], *, numeric: tuple[int, ...] = ()) -> None:
     """A table on stdout, readable in a pipe as well."""
+    if process_number():
+        return
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for i, name in enumerate(columns):
         right = i in numeric

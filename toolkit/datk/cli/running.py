@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datk.cli.console import print_json, print_table, reporter, say
-from datk.cli.launch import launched_together, process_number
+from datk.cli.launch import launched_together
 from datk.config.schema import Recipe
 from datk.errors import GateFailed, TargetError
 from datk.pipeline import run as pipeline
@@ -26,8 +26,7 @@ def run_and_print(recipe: Recipe, out: Path | None, selection: Selection, *, dry
     """
     run_dir = out or ROOT / recipe.name
     if dry_run:
-        if not launched_together() or process_number() == 0:
-            print_plan(pipeline.plan(recipe, run_dir, selection), run_dir, json=json)
+        print_plan(pipeline.plan(recipe, run_dir, selection), run_dir, json=json)
         return
     if not launched_together():
         _run_and_print(recipe, run_dir, selection, json=json)
