@@ -150,7 +150,7 @@ class _Worker:
             return
         if isinstance(error, _DEVICE_TROUBLE) or getattr(error, "quarantine", False):
             self._store.quarantine(self.device.name, error.message, hours=QUARANTINED_FOR_H)
-        self._store.end(claim, "failed", error=words)
+        self._store.end(claim, "failed", error=f"{type(error).__name__}: {words}")
 
 
 async def _stopped(work: asyncio.Task[None]) -> None:

@@ -186,7 +186,7 @@ def _run_stage(
         **{name: getattr(outcome, name) for name in outcome.__dataclass_fields__},
     )
     write_manifest(manifest, part)
-    _put_in_place(part, folder)
+    put_in_place(part, folder)
     return manifest
 
 
@@ -206,7 +206,7 @@ def _borrow(stage: Stage, folder: Path, key: str) -> bool:
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(other, part)
         if _whole(part, manifest):
-            _put_in_place(part, folder)
+            put_in_place(part, folder)
             return True
         shutil.rmtree(part)
     return False
@@ -217,7 +217,7 @@ def _whole(folder: Path, manifest: Manifest) -> bool:
     return all((folder / o.path).exists() and sha256_file(folder / o.path) == o.sha256 for o in manifest.outputs)
 
 
-def _put_in_place(part: Path, folder: Path) -> None:
+def put_in_place(part: Path, folder: Path) -> None:
     """Rename a complete stage to its name; an older one of that name goes only after."""
     if not folder.exists():
         part.replace(folder)

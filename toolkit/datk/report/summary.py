@@ -14,6 +14,7 @@ from datk.artifact.manifest import FILE_NAME, Dataset, Manifest, Metric, OutputR
 from datk.artifact.provenance import datk_version
 from datk.depth.io_spec import Contract
 from datk.errors import DataError, UsageError
+from datk.report.farm_rows import PREFIX, device_rows
 from datk.targets.base import PRECISIONS
 
 ROUTE = {
@@ -107,6 +108,8 @@ class RunSummary(_Summary):
     tools: dict[str, str]
     artifacts: list[Artifact]
     student: Artifact | None
+    on_devices: list[Artifact] = Field(default_factory=list)
+    """The same artifacts on devices of the farm; facts.device names which."""
     stages: list[Stage]
     notes: list[str]
     """What could not be read or shown, in words."""
@@ -323,6 +326,10 @@ def summarise(run_dir: Path) -> RunSummary:
         student=_artifact("student", None, student, _scenes(run_dir / "60-validate-student", notes))
         if student
         else None,
+        on_devices=[
+            Artifact(**{**row, "metrics": _sound(row["metrics"])})
+            for row in device_rows([f for f in folders if f.name.startswith(PREFIX)], notes)
+        ],
         stages=sorted(stages, key=lambda stage: stage.folder),
         notes=notes,
     )

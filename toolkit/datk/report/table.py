@@ -111,6 +111,12 @@ LABELS = {
     "tensorrt-rtx-build": "parsed and built by NVIDIA TensorRT-RTX without a GPU; not run, and no Jetson",
 }
 """What a runner's label means; reports print it so that nobody takes a reference evaluator for a device."""
+FIGURES = {
+    "measured": "a device of the farm: its maps were scored on the host, its times are by its own clock",
+    "emulated": "an emulated processor of the farm: the maps are its own, there is no device's latency",
+    "simulated": "no device at all: nothing was computed",
+}
+"""What a farm label means, by what its device's figures are worth."""
 
 
 @dataclass(frozen=True)
@@ -174,15 +180,19 @@ def verdict_table(summary: RunSummary) -> VerdictTable:
             for column in COLUMNS
         )
         name = "student (float)" if artifact.id == "student" else f"{artifact.target} {artifact.precision}"
+        name += f" @ {artifact.facts['device']}" if "device" in artifact.facts else ""
         return Row(name, artifact.judged_by or "nobody yet", artifact.verdict, tuple(artifact.reasons), cells)
 
-    artifacts = [*([summary.student] if summary.student else []), *summary.artifacts]
+    artifacts = [*([summary.student] if summary.student else [])]
+    for artifact in summary.artifacts:  # each beside itself on the devices
+        artifacts += [artifact, *[d for d in summary.on_devices if d.id == artifact.id]]
     used = dict.fromkeys(artifact.judged_by for artifact in artifacts if artifact.judged_by)
+    labels = {str(d.judged_by): FIGURES[d.facts["figures"]] for d in summary.on_devices} | LABELS
     return VerdictTable(
         headings=tuple(column.heading for column in COLUMNS),
         rows=tuple(row(artifact) for artifact in artifacts),
         notes=tuple(notes),
-        labels=tuple((label, LABELS.get(label, "a runner's own label; see its target's README")) for label in used),
+        labels=tuple((label, labels.get(label, "a runner's own label; see its target's README")) for label in used),
     )
 
 
@@ -196,6 +206,9 @@ def headline(summary: RunSummary) -> str:
         parts.append(f"{rejected} rejected")
     if waiting := summary.count("not validated"):
         parts.append(f"{waiting} not validated")
+    if summary.on_devices:
+        passed = sum(d.verdict == "passed" for d in summary.on_devices)
+        parts.append(f"{passed} of {len(summary.on_devices)} passed on devices of the farm")
     return "; ".join(parts) + "."
 
 
