@@ -89,6 +89,8 @@ class Target:
     """As `runner`, for timing, where judging runs differently (Q/DQ in float); None = the same."""
     scheme: str | None = ".scheme:scheme"
     """() -> QuantScheme for int8; None when the target has no quantised precision."""
+    foreign_encoders: tuple[str, ...] = ()
+    """Precisions in which nets with another encoder than DINOv2 (datk.models.backbones) are taken."""
     options: str | None = None
     """pydantic model for recipe `targets[].options`."""
     tools: tuple[str, ...] = ()
@@ -105,6 +107,16 @@ class Target:
                 f"target '{self.name}' needs {', '.join(missing)}, not installed here",
                 hint=f'pip install "datk[{self.extra}]"   (see `datk targets doctor {self.name}`)',
             )
+
+    def check_encoder(self, family: str | None, precision: str) -> None:
+        """Raise UsageError unless a net with that encoder can be built. family: None for DINOv2 as the paper has it."""
+        if family is not None and precision not in self.foreign_encoders:
+            allowed = (
+                f"{self.name} takes it in {', '.join(self.foreign_encoders)}"
+                if self.foreign_encoders
+                else (f"{self.name} takes DINOv2 alone; --target onnx --precision fp32 takes it")
+            )
+            raise UsageError(f"target '{self.name}' in {precision}: the net's encoder is {family}", hint=allowed)
 
     def check_precision(self, precision: str) -> None:
         """Raise UsageError unless this target has the precision."""

@@ -16,8 +16,10 @@ from datk.config.metric_section import MetricSection
 from datk.config.train_sections import StudentSection, TeacherSection
 from datk.depth.io_spec import Size
 from datk.errors import EnvironmentLacks
+from datk.models.backbones import Backbone, EncoderSpec
 from datk.models.depth_anything import DepthAnything
 from datk.train.precision import Precision, autocast, choose_device, choose_precision
+from datk.train.start import encoder_spec
 
 EFFICIENCY = 0.45
 """Share of the measured matrix-product rate a training step reaches; measured 0.4 to 0.6 on CPUs for these nets."""
@@ -138,28 +140,30 @@ def plan(
     schedule = section.schedule
     device = choose_device(schedule.device)
     precision = choose_precision(schedule.precision, device)
-    cost = cost_of_one_image(section.size, section.input_size)
+    encoder = None if isinstance(section, MetricSection) else section.encoder
+    foreign = None if encoder is None else encoder_spec(encoder, section.size).to_json()
+    cost = cost_of_one_image(section.size, section.input_size, foreign)
     flops = cost.flops_recomputing if schedule.activation_checkpointing else cost.flops
     reference = _reference_size(section, teacher_size)
     reference_parameters = 0
     if reference is not None:
         with torch.device("meta"):
-            encoder = DepthAnything(reference)
-        reference_parameters = sum(p.numel() for p in encoder.pretrained.parameters())
+            followed = DepthAnything(reference)
+        reference_parameters = sum(p.numel() for p in followed.pretrained.parameters())
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            encoder.pretrained(torch.empty(1, 3, *section.input_size, device="meta"))
+            followed.pretrained(torch.empty(1, 3, *section.input_size, device="meta"))
         flops += counter.get_total_flops()
     own = -(-schedule.batch_size // processes)  # rounded up
     at_once = min(own, schedule.micro_batch or own)
     image_s, source = flops / (_matmul_flops_per_s(device, precision) * EFFICIENCY), "estimated"
     probe = min(PROBE_IMAGES, at_once)
-    if measure and reference is None and image_s * probe < LONGEST_PROBE_S:
+    if measure and reference is None and foreign is None and image_s * probe < LONGEST_PROBE_S:
         image_s, source = _timed_image_s(section.size, section.input_size, probe, device, precision), "measured"
     step_s = image_s * own
     shrink = (BF16_ACTIVATIONS if precision == "bf16" else 1.0) * at_once
     shards = processes if schedule.sharding == "fsdp" else 1
     return Plan(
-        net=section.size,
+        net=section.size if encoder is None else f"{section.size} on {encoder.family}",
         parameters=cost.parameters,
         batch_size=schedule.batch_size,
         steps=schedule.steps if schedule.budget_s is None else max(1, int(schedule.budget_s / step_s)),
@@ -232,10 +236,14 @@ class Cost:
 
 
 @cache
-def cost_of_one_image(size_name: str, size: Size) -> Cost:
-    """Count parameters, kept bytes and operations of a net on one image of (height, width), without computing."""
+def cost_of_one_image(size_name: str, size: Size, encoder: str | None = None) -> Cost:
+    """Count parameters, kept bytes and operations of a net on one image of (height, width), without computing.
+
+    encoder: EncoderSpec.to_json() of an encoder of another family, or None.
+    """
     with torch.device("meta"):
-        net = DepthAnything(size_name)
+        backbone = None if encoder is None else Backbone(EncoderSpec.from_json(encoder))
+        net = DepthAnything(size_name, encoder=backbone)
     own = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
     alive: list[torch.UntypedStorage] = []  # an address is an identity only while its owner lives
     kept: dict[int, int] = {}

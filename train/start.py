@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from datk.config.beyond_sections import EncoderSection
 from datk.config.train_sections import OPERATIONAL
 from datk.errors import CheckpointError, UsageError
 from datk.models.backbone_files import load_vit_file
-from datk.models.backbones import Backbone, load_backbone, random_encoder
+from datk.models.backbones import Backbone, EncoderSpec, load_backbone, random_encoder
 from datk.models.depth_anything import DepthAnything, same_shape
 from datk.models.presets import preset
 from datk.models.weights import load_checkpoint, load_encoder
@@ -37,6 +38,12 @@ def build_encoder(section: EncoderSection, size: str) -> Backbone:
     if section.family == "vit" and not section.weights.is_dir():
         return load_vit_file(section.weights, section.config, section.taps)
     return load_backbone(section.weights, section.family, section.taps)
+
+
+def encoder_spec(section: EncoderSection, size: str) -> EncoderSpec:
+    """What the section's encoder is, without computing anything (weights are read where the section names them)."""
+    with torch.device("meta") if section.weights is None else nullcontext():
+        return build_encoder(section, size).spec
 
 
 def begun_from(section: EncoderSection | None) -> str:

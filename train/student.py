@@ -22,14 +22,15 @@ from datk.train.cross_context import cross_context
 from datk.train.features import Learner, feature_reference
 from datk.train.fit_and_save import TrainingSet, fit_and_save, training_set
 from datk.train.guarded import guarded
+from datk.train.labelled import LabelledSets
 from datk.train.labelling.read import open_labels
 from datk.train.loop import Progress
 from datk.train.mixed import MixedBatches
 from datk.train.pseudo_label import INDEX
 from datk.train.result import TrainResult
-from datk.train.samples import Batches
+from datk.train.samples import Batches, SampleSource
 from datk.train.several_teachers import several_teachers
-from datk.train.sources import SyntheticSource
+from datk.train.sources import SyntheticSource, rendered
 from datk.train.start import begun_from, copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
 from datk.train.student_step import StudentStep
 
@@ -44,7 +45,7 @@ def distill(
     progress: Progress | None = None,
     stop_after: int | None = None,
     licence: str = "Apache-2.0",
-    synthetic_dir: Path | None = None,
+    labelled: Path | LabelledSets | None = None,
     images: ImageSource | None = None,
 ) -> TrainResult:
     """Train on pseudo_labels (what label_images wrote); write out/student.safetensors and out/loss.csv.
@@ -52,7 +53,8 @@ def distill(
     pseudo_labels: one folder, or one for each of section.teacher_weights. teacher: gives features (feature_source:
     teacher_encoder), starting weights (init: teacher) or labels of closer looks (cross_context); its other labels are
     read from the folder; None for one that is not our net. It stays frozen and out of the student's file. licence: of
-    the teacher's weights, which the student inherits. synthetic_dir: needed with section.labelled. images: what the
+    the teacher's weights, which the student inherits. labelled: data sets, or a folder that
+    datk.data.synthetic.generate wrote, needed with section.labelled. images: what the
     labels belong to, by default opened where they were labelled. Resumes like train_teacher.
     Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
@@ -72,22 +74,25 @@ def distill(
         keep_clean=reference is not None,
         cross_context=section.cross_context,
     )
-    exact: SyntheticSource | None = None
+    exact: SyntheticSource | LabelledSets | None = None
     if section.labelled is not None:
-        exact = _labelled_source(synthetic_dir)
+        if labelled is None:
+            raise UsageError("student.labelled: images with exact depth are asked for, but none are given")
+        exact = rendered(labelled) if isinstance(labelled, Path) else labelled
         data = _mixed(data, exact, section, section.labelled, seed)
 
     def sample_name(number: int) -> str:
         if number < data.images or exact is None:
             return source.key(data.number(number))
-        return str(exact.items[number - data.images].image_path)
+        number -= data.images
+        return exact.key(number) if isinstance(exact, LabelledSets) else str(exact.items[number].image_path)
 
     context = cross_context(section.cross_context, section.loss, teacher)
     step = StudentStep(section, net, learner, reference, context)
 
     inputs: dict[str, Any] = {"seed": seed, "data": [sha256_file(folder / INDEX) for folder in folders]}
-    if synthetic_dir is not None and section.labelled is not None:
-        inputs["labelled"] = sha256_file(synthetic_dir / "index.json")
+    if labelled is not None and section.labelled is not None:
+        inputs["labelled"] = sha256_file(labelled / "index.json") if isinstance(labelled, Path) else labelled.digest()
     asked = section.init == "teacher" or section.feature_source == "teacher_encoder" or context is not None
     if teacher is not None and asked:
         inputs["teacher"] = weights_digest(teacher)
@@ -105,7 +110,7 @@ def distill(
         name="student",
         metadata={
             "role": "student",
-            "training_data": "pseudo-labelled photographs" + (" and synthetic" if section.labelled else ""),
+            "training_data": "pseudo-labelled photographs" + (" and labelled images" if section.labelled else ""),
             "licence": licence,
             "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
         },
@@ -121,16 +126,8 @@ def distill(
     )
 
 
-def _labelled_source(folder: Path | None) -> SyntheticSource:
-    from datk.data.synthetic import load
-
-    if folder is None:
-        raise UsageError("student.labelled: images with exact depth are asked for, but none are given")
-    return SyntheticSource(load(folder))
-
-
 def _mixed(
-    data: TrainingSet, exact: SyntheticSource, section: StudentSection, labelled: LabelledSection, seed: int
+    data: TrainingSet, exact: SampleSource, section: StudentSection, labelled: LabelledSection, seed: int
 ) -> TrainingSet:
     """The set with labelled images among its batches; the validation pictures stay what they are."""
     unlabelled = data.batches

@@ -13,6 +13,7 @@ TARGET = Target(
     default_precisions=("fp32", "int8"),
     modules=("onnx", "onnxscript", "onnxruntime"),
     extra="onnx",
+    foreign_encoders=("fp32", "fp16"),
     latency_runner=".runner:open_for_latency",
     tools=("torch", "onnx", "onnxscript", "nncf"),
 )

@@ -232,3 +232,36 @@ def test_a_vit_file_with_other_weights_is_refused(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(3, 3)}, tmp_path / "resnet.safetensors")
     with pytest.raises(CheckpointError, match="not a plain ViT"):
         load_vit_file(tmp_path / "resnet.safetensors", {})
+
+
+# where such a net can go
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["beit", "sam", "vit", "dinov2_with_registers"])
+def test_an_onnx_file_gives_the_nets_own_map(family: Family) -> None:
+    import numpy as np
+    import onnxruntime
+
+    from datk.models.deployment import deployment_module
+    from datk.targets.onnx.export import onnx_model
+
+    net = DepthAnything(TINY, encoder=_encoder(family)).eval()
+    model = onnx_model(deployment_module(net, (28, 42), "nhwc_uint8"), (28, 42))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(0).integers(0, 256, (1, 28, 42, 3), np.uint8)
+    found = session.run(None, {session.get_inputs()[0].name: image})[0]
+    with torch.no_grad():
+        expected = deployment_module(net, (28, 42), "nhwc_uint8")(torch.from_numpy(image)).numpy()
+    assert float(np.ptp(expected)) > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_target_that_cannot_take_an_encoder_says_so() -> None:
+    from datk import targets
+
+    targets.get("onnx").check_encoder("beit", "fp32")
+    targets.get("tflite").check_encoder(None, "int8")
+    with pytest.raises(UsageError, match="target 'tflite' in int8: the net's encoder is beit") as caught:
+        targets.get("tflite").check_encoder("beit", "int8")
+    assert "--target onnx" in (caught.value.hint or "")

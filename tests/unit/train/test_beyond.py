@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from datk.config.augment_section import AugmentSection
-from datk.config.beyond_sections import CrossContextSection, LabelledSection
+from datk.config.beyond_sections import CrossContextSection, EncoderSection, LabelledSection
 from datk.config.loss_section import LossSection
 from datk.config.train_sections import ScheduleSection, StudentSection
 from datk.errors import DataError, UsageError
@@ -388,7 +388,7 @@ def test_the_keys_train_together_and_resume_bit_for_bit(
     section = base.model_copy(update=keys)
     folders = [material["labels1"], material["labels2"]] if section.teacher_weights else material["labels1"]
     teacher = fresh_net("tiny", seed=1)
-    options = {"seed": 5, "synthetic_dir": material["synthetic"]}
+    options = {"seed": 5, "labelled": material["synthetic"]}
     whole = distill(section, folders, teacher, tmp_path / "whole", **options)  # type: ignore[arg-type]
     distill(section, folders, teacher, tmp_path / "halves", stop_after=1, **options)  # type: ignore[arg-type]
     halves = distill(section, folders, teacher, tmp_path / "halves", **options)  # type: ignore[arg-type]
@@ -404,3 +404,29 @@ def test_labelled_images_must_be_given(material: dict[str, Path], tmp_path: Path
     section = StudentSection(size="tiny", input_size=(28, 28), feature_source="off", labelled=LabelledSection())
     with pytest.raises(UsageError, match="images with exact depth are asked for"):
         distill(section, material["labels1"], fresh_net("tiny", seed=1), tmp_path, seed=5)
+
+
+@pytest.mark.parametrize("family", ["beit", "sam"])
+def test_a_student_on_another_encoder_trains_follows_the_teachers_features_and_comes_back(
+    material: dict[str, Path], tmp_path: Path, family: str
+) -> None:
+    from datk.models.weights import load_checkpoint
+    from datk.train.plan import plan
+    from datk.train.student import distill
+
+    config = {"num_hidden_layers": 4, "image_size": 64} | ({"window_size": 2} if family == "sam" else {})
+    section = StudentSection(
+        size="tiny",
+        input_size=(28, 28),
+        encoder=EncoderSection(family=family, config=config),  # type: ignore[arg-type]
+        loss=LOSS.model_copy(update={"feature_weight": 1.0, "log_ranges": True}),
+        schedule=ScheduleSection(steps=2, batch_size=4, device="cpu", precision="fp32", activation_checkpointing=True),
+    )
+    result = distill(section, material["labels1"], fresh_net("tiny", seed=1), tmp_path, seed=5)
+    assert result.facts["started_from"] == f"scratch, encoder {family}"
+    net = load_checkpoint(result.weights).net
+    assert net.encoder_spec is not None and net.encoder_spec.family == family
+    planned = plan(section, teacher_size="tiny", measure=False)
+    assert planned.parameters == sum(p.numel() for p in net.parameters()) and family in planned.net
+    with pytest.raises(ValueError, match="encoder goes with init: scratch"):
+        StudentSection(init="teacher", encoder=EncoderSection(family="beit"))

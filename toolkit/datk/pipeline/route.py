@@ -45,7 +45,8 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     weights = recipe.checkpoints
     own_student = recipe.student is not None and weights.student is None
     stages: list[Stage] = []
-    if recipe.metric is not None or (recipe.teacher is not None and not _replaced(recipe)):
+    beside = own_student and recipe.student is not None and recipe.student.labelled is not None
+    if beside or recipe.metric is not None or (recipe.teacher is not None and not _replaced(recipe)):
         stages.append(_data(recipe) if recipe.data else _synthetic(recipe))
     if recipe.metric is None and (weights.student is None or weights.teacher is not None):
         stages.append(_teacher(recipe))
@@ -173,13 +174,19 @@ def _student(recipe: Recipe) -> Stage:
             code=("models",),
         )
     assert recipe.student is not None
+    if recipe.student.teacher_weights is not None:
+        raise RecipeError(
+            f"{recipe.name}: student.teacher_weights needs pseudo-labels of several teachers, a recipe makes one's",
+            hint="label the same photographs with each (datk pseudo-label), then datk.train.student.distill takes them",
+        )
+    beside = () if recipe.student.labelled is None else (data.NAME if recipe.data else "05-synthetic",)
     return Stage(
         name="30-student",
         verb="student",
         title="distil the student from pseudo-labelled photographs",
-        run=partial(student.distil, recipe.student, recipe.photos),
+        run=partial(student.distil, recipe.student, recipe.photos, recipe.data),
         section=_dump(recipe.student),
-        needs=("10-teacher", "20-pseudo-labels"),
+        needs=("10-teacher", "20-pseudo-labels", *beside),
         together=True,
         tools=TORCH,
         code=(*DEPTH_CODE, "losses", "train", "data/sample.py", "data/order.py"),
@@ -191,8 +198,10 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
     target.require()
     options = target_options(target, section.options)
     precisions = section.precisions or target.default_precisions
+    trained = recipe.student.encoder if recipe.student is not None and recipe.checkpoints.student is None else None
     for precision in precisions:
         target.check_precision(precision)
+        target.check_encoder(trained.family if trained else None, precision)
     size = section.input_size or default_input_size(recipe)
     own: list[Stage] = []
     if any(p == "int8" for p in precisions):

@@ -24,6 +24,8 @@ def run(target: Target, precision: str, size: Size, options: Any, photos: Photos
     from datk.models.deployment import deployment_module
 
     checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
+    spec = checkpoint.net.encoder_spec
+    target.check_encoder(spec.family if spec else None, precision)
     floating = deployment_module(checkpoint.net, size, target.input_form)
     module: nn.Module = floating
     if precision == "int8":

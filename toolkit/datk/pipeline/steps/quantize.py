@@ -33,6 +33,8 @@ def run(target: Target, size: Size, stage: StageRun) -> Outcome:
     checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
     found = calibration.read_set(stage.folder(calibration.NAME))
     images = [bucket_image(read_image(p.image), size) for p in found]
+    spec = checkpoint.net.encoder_spec
+    target.check_encoder(spec.family if spec else None, "int8")
     module = deployment_module(checkpoint.net, size, target.input_form)
     program = quantize_module(
         module,

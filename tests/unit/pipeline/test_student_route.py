@@ -1,0 +1,34 @@
+"""What a student's keys change about the route: which stages there are, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from datk.config.load import recipe_from_dict
+from datk.errors import RecipeError, UsageError
+from datk.pipeline.route import stages_of
+from datk.pipeline.stage import Stage
+
+
+def _stages(student: dict[str, Any], targets: tuple[dict[str, Any], ...] = ()) -> dict[str, Stage]:
+    value = {"name": "r", "teacher": {"size": "tiny"}, "student": {"size": "tiny", **student}, "targets": list(targets)}
+    return {stage.name: stage for stage in stages_of(recipe_from_dict(value, where="test"))}
+
+
+def test_labelled_images_make_the_student_wait_for_the_synthetic_ones() -> None:
+    assert "05-synthetic" in _stages({"labelled": {"every": 3}})["30-student"].needs
+    assert "05-synthetic" not in _stages({})["30-student"].needs
+
+
+def test_several_teachers_are_refused_where_there_is_one() -> None:
+    with pytest.raises(RecipeError, match="pseudo-labels of several teachers, a recipe makes one's"):
+        _stages({"teacher_weights": [7.0, 3.0]})
+
+
+def test_a_target_that_cannot_take_the_students_encoder_is_refused_before_training() -> None:
+    student = {"encoder": {"family": "beit"}}
+    assert "50-export-onnx-fp32" in _stages(student, ({"name": "onnx", "precisions": ["fp32"]},))
+    with pytest.raises(UsageError, match="target 'onnx' in int8: the net's encoder is beit"):
+        _stages(student, ({"name": "onnx"},))
