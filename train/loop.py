@@ -30,7 +30,7 @@ from datk.train.optimise import gradient_norm, make_moments, moments, optimiser,
 from datk.train.parallel import StepModule, exchange, lay_out
 from datk.train.pictures import HeldOut, Pictures
 from datk.train.precision import Precision, autocast, choose_device, choose_precision
-from datk.train.prefetch import Prefetcher
+from datk.train.prefetch import LOADING, Prefetcher
 from datk.train.samples import Batch, BatchFunction
 from datk.train.schedule import learning_rate_factor, steps_for_budget
 from datk.train.trace import Trace
@@ -141,7 +141,14 @@ def fit(
     try:
         with (
             _stop_signals(run),
-            Prefetcher(batches, world, start=run.done, stop=last, threads=section.loader_threads) as upcoming,
+            Prefetcher(
+                batches,
+                world,
+                start=run.done,
+                stop=last,
+                threads=section.loader_threads,
+                record=folder / LOADING if world.main else None,
+            ) as upcoming,
         ):
             for batch in upcoming:
                 waited_s, begun = time.monotonic() - begun, time.monotonic()

@@ -82,7 +82,7 @@ def test_no_more_is_made_ahead_than_was_allowed() -> None:
             made.append(number)
         return number
 
-    loader = iter(Loader(make, start=0, stop=100, workers=2, ahead=2))
+    loader = iter(Loader(make, start=0, stop=100, workers=2, ahead=4))
     assert next(loader) == 0
     time.sleep(0.05)
     assert len(made) <= 5

@@ -44,7 +44,7 @@ class _Made(Generic[T]):
 
 
 class Loader(Generic[T]):
-    """Iterates make(start), ..., make(stop - 1) in that order; `workers * ahead` of them are under way or waiting.
+    """Iterates make(start), ..., make(stop - 1) in order; `ahead` of them are under way or waiting (None: 2 a worker).
 
     make: a pure function of a number, of images or of whole batches. workers: 0 makes each when it is asked for.
     how: "threads" (image decoders release Python's lock; nothing is copied) or "processes" (for HDF5 and other
@@ -60,10 +60,11 @@ class Loader(Generic[T]):
         stop: int,
         workers: int = 2,
         how: Literal["threads", "processes"] = "threads",
-        ahead: int = 2,
+        ahead: int | None = None,
     ) -> None:
         self.make, self.start, self.stop = make, start, stop
-        self.workers, self.how, self.ahead = workers, how, ahead
+        self.workers, self.how = workers, how
+        self.ahead = max(1, ahead if ahead is not None else 2 * workers)
         self.waited_s = 0.0
         self._reports: dict[str, WorkerReport] = {}
 
@@ -110,7 +111,7 @@ class Loader(Generic[T]):
         try:
             for number in range(self.start, self.stop):
                 waiting.append(pool.submit(work, number))
-                if len(waiting) >= self.workers * self.ahead:
+                if len(waiting) >= self.ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
