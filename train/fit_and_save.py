@@ -17,11 +17,11 @@ from datk.data.quarantine import Quarantine
 from datk.depth.io_spec import Size
 from datk.models.depth_anything import DepthAnything, same_shape
 from datk.models.weights import save_checkpoint
+from datk.train.held_out import HeldOut, Without, hold_out
 from datk.train.loop import Progress, StepFunction, fit
 from datk.train.mixed import MixedBatches
 from datk.train.objective import lift_above_relu
 from datk.train.parallel import whole_state
-from datk.train.pictures import HeldOut, Part, hold_out
 from datk.train.result import TrainResult
 from datk.train.samples import Batches, SampleSource, order_of
 from datk.train.world import current_world
@@ -43,7 +43,7 @@ class TrainingSet:
     def number(self, index: int) -> int:
         """The number in the whole source of a sample trained on."""
         source = self.batches.source
-        return source.numbers[index] if isinstance(source, Part) else index
+        return source.number(index) if isinstance(source, Without) else index
 
 
 def training_set(

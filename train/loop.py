@@ -25,10 +25,11 @@ from datk.errors import DatkError
 from datk.train.average import WeightAverage
 from datk.train.chance import seed_step
 from datk.train.checkpoint import find_state, read_tensors, save_state
+from datk.train.held_out import HeldOut
 from datk.train.incident import keep_incident
 from datk.train.optimise import gradient_norm, make_moments, moments, optimiser, set_rates
 from datk.train.parallel import StepModule, exchange, lay_out
-from datk.train.pictures import HeldOut, Pictures
+from datk.train.pictures import Pictures
 from datk.train.precision import Precision, autocast, choose_device, choose_precision
 from datk.train.prefetch import LOADING, Prefetcher
 from datk.train.samples import Batch, BatchFunction

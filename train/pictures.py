@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,8 +12,8 @@ from numpy.typing import NDArray
 
 from datk.artifact.files import atomic_path
 from datk.depth.io_spec import IMAGENET_MEAN, IMAGENET_STD
-from datk.errors import DataError
-from datk.train.samples import Batch, OrderedSource, SampleSource, TrainingSample, load_drawn
+from datk.train.held_out import HeldOut
+from datk.train.samples import Batch
 from datk.train.trace import CsvLog
 from datk.train.world import World
 
@@ -27,51 +25,6 @@ JPEG_QUALITY = 90
 GAP = 4
 """White pixels between pictures."""
 Rgb = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """batch: the samples, resized without augmentation, on the CPU."""
-
-    batch: Batch
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some samples of a source under numbers of their own."""
-
-    source: SampleSource
-    numbers: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def load(self, index: int) -> TrainingSample:
-        return self.source.load(self.numbers[index])
-
-    def load_drawn(self, index: int, rng: np.random.Generator) -> TrainingSample:
-        return load_drawn(self.source, self.numbers[index], rng)
-
-
-@dataclass(frozen=True)
-class OrderedPart(Part):
-    """Part of a source that has an order of its own; a sample that is left out is replaced by the next one kept."""
-
-    def at(self, position: int) -> int:
-        number = cast(OrderedSource, self.source).at(position)
-        return bisect_left(self.numbers, number) % len(self.numbers)
-
-
-def hold_out(source: SampleSource, count: int) -> tuple[Part, Part]:
-    """(what is trained on, `count` samples spread evenly over the source). Raises DataError when too few would stay."""
-    if len(source) < 2 * count:
-        raise DataError(
-            f"{len(source)} samples: {count} cannot be held out for the validation pictures",
-            hint="set schedule.pictures_every: 0, or a smaller held_out",
-        )
-    out = [number * len(source) // count for number in range(count)]
-    kind = OrderedPart if hasattr(source, "at") else Part
-    return kind(source, [n for n in range(len(source)) if n not in set(out)]), Part(source, out)
 
 
 class Pictures:

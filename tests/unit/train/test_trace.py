@@ -8,12 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datk.config.train_sections import AugmentSection
 from datk.errors import DataError
 from datk.train.fit_and_save import training_set
+from datk.train.held_out import Without, hold_out
 from datk.train.loop import fit
-from datk.train.pictures import GAP, hold_out
+from datk.train.pictures import GAP
 from datk.train.trace import CsvLog, read_log
 from tests.unit.train import micro
 from tests.unit.train.test_loop import SCHEDULE
@@ -65,11 +68,17 @@ def test_held_out_samples_are_never_trained_on() -> None:
         hold_out(ToySource(), 6)
 
 
+@given(count=st.integers(2, 60), held=st.integers(1, 30))
+def test_numbers_skip_what_is_held_out_and_nothing_else(count: int, held: int) -> None:
+    held = min(held, count // 2)
+    rest, kept = hold_out(ToySource(count), held)
+    assert isinstance(rest, Without) and len(set(kept.numbers)) == held
+    assert sorted([rest.number(index) for index in range(len(rest))] + list(kept.numbers)) == list(range(count))
+
+
 def test_pictures_show_image_target_and_prediction_and_their_loss_is_logged(tmp_path: Path) -> None:
     section = SCHEDULE.model_copy(update={"pictures_every": 5, "held_out": 2})
-    data = training_set(
-        micro.MaskedSource(), str, section, tmp_path, input_size=(28, 28), augment=AugmentSection(), seed=0
-    )
+    data = training_set(micro.MaskedSource(), section, input_size=(28, 28), augment=AugmentSection(), seed=0)
     net, pictured = ToyNet(), ToyNet()
     fit(net, toy_step(net), data.batches, section, tmp_path / "plain", fingerprint="x")
     step = toy_step(pictured)
