@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from datk.artifact.files import sha256_file
 from datk.data.dataset import MixedDataset
 from datk.data.quarantine import Quarantine, QuarantiningSource, default_limit
 from datk.data.sample import Sample, disparity_from_depth
 from datk.errors import UsageError
 from datk.train.data_sources import DatasetSource
+from datk.train.guarded import FILE_NAME, Guarded, guarded
 from datk.train.samples import TrainingSample
-
-QUARANTINE = "quarantine.jsonl"
+from datk.train.sources import rendered
 
 
 class LabelledSets:
@@ -30,7 +31,7 @@ class LabelledSets:
         self, sets: MixedDataset, folder: Path, *, target: Callable[[Sample], TrainingSample] | None = None
     ) -> None:
         self.sets, self.target = sets, target
-        self.quarantine = Quarantine(folder / QUARANTINE, limit=default_limit(len(sets)))
+        self.quarantine = Quarantine(folder / FILE_NAME, limit=default_limit(len(sets)))
         self._relative = DatasetSource(sets)
         self._source = QuarantiningSource(self._read, count=len(sets), key=sets.key, quarantine=self.quarantine)
 
@@ -58,6 +59,24 @@ class LabelledSets:
         for index in range(len(self)):
             digest.update(self.key(index).encode() + b"\0")
         return digest.hexdigest()
+
+
+LabelledSource = LabelledSets | Guarded
+
+
+def labelled_source(labelled: Path | LabelledSets, out: Path) -> LabelledSource:
+    """Data sets as they are; a folder as what datk.data.synthetic.generate wrote there, bad files listed in out."""
+    return guarded(rendered(labelled), out) if isinstance(labelled, Path) else labelled
+
+
+def labelled_digest(labelled: Path | LabelledSets) -> str:
+    """sha256 that a training's fingerprint holds."""
+    return sha256_file(labelled / "index.json") if isinstance(labelled, Path) else labelled.digest()
+
+
+def labelled_name(labelled: Path | LabelledSets) -> str:
+    """What a trained file says it has learned from."""
+    return "synthetic" if isinstance(labelled, Path) else ", ".join(labelled.sets.counts)
 
 
 @dataclass(frozen=True)

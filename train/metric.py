@@ -18,7 +18,7 @@ from datk.losses.silog import silog_loss
 from datk.models.depth_anything import DepthAnything
 from datk.models.weights import load_checkpoint, load_encoder
 from datk.train.fit_and_save import fit_and_save, training_set
-from datk.train.labelled import LabelledSets
+from datk.train.labelled import LabelledSets, labelled_name
 from datk.train.loop import Progress, StepLoss
 from datk.train.result import TrainResult
 from datk.train.samples import Batch
@@ -71,7 +71,7 @@ def train_metric(
         name=NAME,
         metadata={
             "role": "metric",
-            "training_data": ", ".join(data.sets.counts),
+            "training_data": labelled_name(data),
             "licence": licence,
             "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
         },

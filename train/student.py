@@ -22,22 +22,21 @@ from datk.train.cross_context import cross_context
 from datk.train.features import Learner, feature_reference
 from datk.train.fit_and_save import TrainingSet, fit_and_save, training_set
 from datk.train.guarded import guarded
-from datk.train.labelled import LabelledSets
+from datk.train.labelled import LabelledSets, LabelledSource, labelled_digest, labelled_name, labelled_source
 from datk.train.labelling.read import open_labels
 from datk.train.loop import Progress
 from datk.train.mixed import MixedBatches
 from datk.train.pseudo_label import INDEX
 from datk.train.result import TrainResult
-from datk.train.samples import Batches, SampleSource
+from datk.train.samples import Batches, order_of
 from datk.train.several_teachers import several_teachers
-from datk.train.sources import SyntheticSource, rendered
 from datk.train.start import begun_from, copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
 from datk.train.student_step import StudentStep
 
 
 def distill(
     section: StudentSection,
-    pseudo_labels: Path | Sequence[Path],
+    pseudo_labels: Path | Sequence[Path] | None,
     teacher: DepthAnything | None,
     out: Path,
     *,
@@ -50,18 +49,22 @@ def distill(
 ) -> TrainResult:
     """Train on pseudo_labels (what label_images wrote); write out/student.safetensors and out/loss.csv.
 
-    pseudo_labels: one folder, or one for each of section.teacher_weights. teacher: gives features (feature_source:
-    teacher_encoder), starting weights (init: teacher) or labels of closer looks (cross_context); its other labels are
-    read from the folder; None for one that is not our net. It stays frozen and out of the student's file. licence: of
-    the teacher's weights, which the student inherits. labelled: data sets, or a folder that
-    datk.data.synthetic.generate wrote, needed with section.labelled. images: what the
-    labels belong to, by default opened where they were labelled. Resumes like train_teacher.
+    pseudo_labels: one folder, or one for each of section.teacher_weights; None with learn_from: labelled. teacher:
+    gives features (feature_source: teacher_encoder), starting weights (init: teacher) or labels of closer looks
+    (cross_context); its other labels are read from the folder; None for one that is not our net. It stays frozen and
+    out of the student's file. licence: of the teacher's weights, which the student inherits. labelled: data sets, or a
+    folder of rendered images, where the section learns from them. images: what the labels belong to, by default opened
+    where they were labelled. Resumes like train_teacher.
     Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
-    folders = [pseudo_labels] if isinstance(pseudo_labels, Path) else list(pseudo_labels)
-    source = guarded(
-        several_teachers([open_labels(folder) for folder in folders], images, section.teacher_weights), out
-    )
+    folders = [pseudo_labels] if isinstance(pseudo_labels, Path) else list(pseudo_labels or ())
+    exact = _labelled_source(section, labelled, out)
+    source: LabelledSource
+    if exact is not None and section.learn_from == "labelled":
+        source = exact
+    else:
+        labels = [open_labels(folder) for folder in folders]
+        source = guarded(several_teachers(labels, images, section.teacher_weights), out)
     net, started_from = _starting_net(section, teacher, seed)
     reference = feature_reference(section, teacher)
     learner = Learner(net, reference.dim if reference else None, seed=seed)
@@ -74,25 +77,20 @@ def distill(
         keep_clean=reference is not None,
         cross_context=section.cross_context,
     )
-    exact: SyntheticSource | LabelledSets | None = None
-    if section.labelled is not None:
-        if labelled is None:
-            raise UsageError("student.labelled: images with exact depth are asked for, but none are given")
-        exact = rendered(labelled) if isinstance(labelled, Path) else labelled
+    if section.labelled is not None and exact is not None:
         data = _mixed(data, exact, section, section.labelled, seed)
 
     def sample_name(number: int) -> str:
         if number < data.images or exact is None:
             return source.key(data.number(number))
-        number -= data.images
-        return exact.key(number) if isinstance(exact, LabelledSets) else str(exact.items[number].image_path)
+        return exact.key(number - data.images)
 
     context = cross_context(section.cross_context, section.loss, teacher)
     step = StudentStep(section, net, learner, reference, context)
 
     inputs: dict[str, Any] = {"seed": seed, "data": [sha256_file(folder / INDEX) for folder in folders]}
-    if labelled is not None and section.labelled is not None:
-        inputs["labelled"] = sha256_file(labelled / "index.json") if isinstance(labelled, Path) else labelled.digest()
+    if exact is not None and labelled is not None:
+        inputs["labelled"] = labelled_digest(labelled)
     asked = section.init == "teacher" or section.feature_source == "teacher_encoder" or context is not None
     if teacher is not None and asked:
         inputs["teacher"] = weights_digest(teacher)
@@ -110,7 +108,7 @@ def distill(
         name="student",
         metadata={
             "role": "student",
-            "training_data": "pseudo-labelled photographs" + (" and labelled images" if section.labelled else ""),
+            "training_data": " and ".join(_learnt_from(section, labelled)),
             "licence": licence,
             "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
         },
@@ -126,8 +124,24 @@ def distill(
     )
 
 
+def _labelled_source(section: StudentSection, labelled: Path | LabelledSets | None, out: Path) -> LabelledSource | None:
+    if not section.uses_labelled:
+        return None
+    if labelled is None:
+        raise UsageError("the student is to learn from labelled images, but no images with depth are given")
+    return labelled_source(labelled, out)
+
+
+def _learnt_from(section: StudentSection, labelled: Path | LabelledSets | None) -> list[str]:
+    """In words, for the file."""
+    found = ["pseudo-labelled photographs"] if section.uses_labels else []
+    if section.uses_labelled and labelled is not None:
+        found.append(labelled_name(labelled))
+    return found
+
+
 def _mixed(
-    data: TrainingSet, exact: SampleSource, section: StudentSection, labelled: LabelledSection, seed: int
+    data: TrainingSet, exact: LabelledSource, section: StudentSection, labelled: LabelledSection, seed: int
 ) -> TrainingSet:
     """The set with labelled images among its batches; the validation pictures stay what they are."""
     unlabelled = data.batches
@@ -139,6 +153,7 @@ def _mixed(
         batch_size=section.schedule.batch_size,
         seed=seed + 1,
         keep_clean=unlabelled.keep_clean,
+        order=order_of(exact),
     )
     return replace(data, batches=MixedBatches(unlabelled, beside, labelled.every))
 

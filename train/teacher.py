@@ -11,13 +11,11 @@ from pathlib import Path
 from datk.artifact.files import sha256_file
 from datk.config.train_sections import TeacherSection
 from datk.train.fit_and_save import fit_and_save, training_set
-from datk.train.guarded import guarded
-from datk.train.labelled import LabelledSets
+from datk.train.labelled import LabelledSets, labelled_digest, labelled_name, labelled_source
 from datk.train.loop import Progress, StepLoss
 from datk.train.objective import depth_loss
 from datk.train.result import TrainResult
 from datk.train.samples import Batch
-from datk.train.sources import rendered
 from datk.train.start import begun_from, fingerprint, fresh_net, net_from_checkpoint, weights_digest
 from datk.train.tails import watched, with_tails
 
@@ -39,7 +37,7 @@ def train_teacher(
     steps in all (weights are written as they are then). Raises TrainingError, CheckpointError, DataError,
     EnvironmentLacks; see datk.train.loop.fit.
     """
-    source = guarded(rendered(labelled), out) if isinstance(labelled, Path) else labelled
+    source = labelled_source(labelled, out)
     if section.checkpoint is not None:
         net, started_from = net_from_checkpoint(section.checkpoint, section.size, seed=seed)
     else:
@@ -55,7 +53,7 @@ def train_teacher(
 
     inputs = {
         "seed": seed,
-        "data": sha256_file(labelled / "index.json") if isinstance(labelled, Path) else labelled.digest(),
+        "data": labelled_digest(labelled),
         "start": sha256_file(section.checkpoint) if section.checkpoint else started_from,
     }
     if section.encoder is not None and section.encoder.weights is not None:
@@ -69,7 +67,7 @@ def train_teacher(
         name="teacher",
         metadata={
             "role": "teacher",
-            "training_data": "synthetic" if isinstance(labelled, Path) else ", ".join(labelled.sets.counts),
+            "training_data": labelled_name(labelled),
             "licence": licence,
             "input_size": f"{section.input_size[0]}x{section.input_size[1]}",
         },

@@ -115,12 +115,12 @@ def open_labels(folder: Path) -> LabelFolder:
     return LabelFolder(job, files, places)
 
 
-def images_of(labels: LabelFolder) -> ImageSource:
-    """The source the labels were made from, opened again where it was.
+def images_of(labels: LabelFolder, spec: str | None = None) -> ImageSource:
+    """The source the labels were made from, opened again where it was, or where spec says it is now.
 
     Raises DataError when it has changed: other images, or the same in another order.
     """
-    images = open_images(labels.job.record["source"])
+    images = open_images(spec or labels.job.record["source"])
     expected = labels.job.record["images"]
     if len(images) != expected["count"] or keys_digest(images) != expected["keys_sha256"]:
         raise DataError(

@@ -402,7 +402,7 @@ def test_labelled_images_must_be_given(material: dict[str, Path], tmp_path: Path
     from datk.train.student import distill
 
     section = StudentSection(size="tiny", input_size=(28, 28), feature_source="off", labelled=LabelledSection())
-    with pytest.raises(UsageError, match="images with exact depth are asked for"):
+    with pytest.raises(UsageError, match="no images with depth are given"):
         distill(section, material["labels1"], fresh_net("tiny", seed=1), tmp_path, seed=5)
 
 

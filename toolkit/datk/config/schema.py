@@ -38,11 +38,20 @@ class PhotosSection(Section):
     """Unlabelled real photographs."""
 
     images: str = "builtin"
-    """"builtin" = the photographs datk ships; else a folder. The student learns from these alone."""
+    """"builtin" = the photographs datk ships; else a folder or any source `datk pseudo-label --images` takes, or a list
+    of them. The student learns from these alone unless it says otherwise."""
+    labels: str | None = None
+    """Folder of finished labels of these images (`datk pseudo-label`); None: the teacher labels them in this run."""
     validation: str = "builtin"
     """"builtin" = the shipped validation split; else a folder disjoint from `images`."""
     validation_count: int = Field(default=64, ge=1)
     """Photographs the gates are judged on; fewer than 50 cannot pass the default gates."""
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        several = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+        return ";".join(value) if several else value
 
 
 class CheckpointsSection(Section):
@@ -114,7 +123,7 @@ class Recipe(Section):
     photos: PhotosSection = PhotosSection()
     checkpoints: CheckpointsSection = CheckpointsSection()
     teacher: TeacherSection | None = None
-    """Needed unless checkpoints names a teacher or a student."""
+    """Needed where the student follows a teacher, unless checkpoints names one."""
     pseudo_labels: PseudoLabelSection = PseudoLabelSection()
     student: StudentSection | None = None
     """Needed to export anything unless checkpoints names a student, or metric describes a net."""
@@ -125,6 +134,20 @@ class Recipe(Section):
     validation: ValidateSection = Field(default=ValidateSection(), alias="validate")
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything to be trained here follows a teacher of this run."""
+        if self.checkpoints.student is not None or self.student is None:
+            return False
+        return self.student.follows_teacher or (self.student.uses_labels and self.photos.labels is None)
+
+    @property
+    def needs_labelled(self) -> bool:
+        """Whether anything trained here learns from labelled images: sets of `data`, or rendered ones."""
+        own_teacher = self.teacher is not None and self.checkpoints.teacher is None
+        own_student = self.student is not None and self.student.uses_labelled
+        return self.metric is not None or (self.checkpoints.student is None and (own_teacher or own_student))
 
     @field_validator("data", mode="before")
     @classmethod
@@ -147,6 +170,6 @@ class Recipe(Section):
             return self
         if self.student is None and given.student is None and (self.teacher is None or self.targets):
             raise ValueError("student: missing; describe the student, or name a checkpoint in checkpoints.student")
-        if self.teacher is None and given.teacher is None and given.student is None:
+        if self.needs_teacher and self.teacher is None and given.teacher is None:
             raise ValueError("teacher: missing; describe the teacher, or name a checkpoint in checkpoints.teacher")
         return self

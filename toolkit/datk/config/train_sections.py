@@ -139,7 +139,7 @@ class PseudoLabelSection(StrictSection):
 
 
 class StudentSection(StrictSection):
-    """The student: distilled from pseudo-labelled real photographs only, never from synthetic images."""
+    """The student: distilled from pseudo-labelled real photographs only, unless a key says otherwise."""
 
     size: NetSize = "small"
     """Preset of the net."""
@@ -159,19 +159,44 @@ class StudentSection(StrictSection):
     """Pre-trained DINOv2 encoder file; needed exactly when feature_source is dinov2_checkpoint."""
     dinov2_size: NetSize = "small"
     """Preset of that encoder."""
+    learn_from: Literal["pseudo_labels", "labelled"] = "pseudo_labels"
+    """labelled: the recipe's `data`, or the images rendered here, and no pseudo-label (Table 5 of the paper, upper
+    rows). For both together see `labelled`."""
+    seed: int | None = Field(default=None, ge=0)
+    """Seed of this training alone, so that several students share data and teacher; None: the recipe's."""
     teacher_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Shares of several teachers: for each image of the stream one teacher's label is drawn (Distill-Any-Depth: 7:3).
     One share for each folder of pseudo-labels; None: there is one folder."""
     labelled: LabelledSection | None = None
-    """Synthetic images with exact depth in every batch; None: none (the paper's choice)."""
+    """Labelled images (`data`, or those rendered here) in every batch; None: none (the paper's choice)."""
     cross_context: CrossContextSection | None = None
     """Learn from closer looks labelled by the teacher while training; None: from stored pseudo-labels alone."""
     loss: LossSection = LossSection(top_loss_fraction=0.1)
     schedule: ScheduleSection = ScheduleSection(steps=480_000, batch_size=192)
     augment: AugmentSection = AugmentSection()
 
+    @property
+    def uses_labels(self) -> bool:
+        """Whether pseudo-labels are learnt from."""
+        return self.learn_from == "pseudo_labels"
+
+    @property
+    def uses_labelled(self) -> bool:
+        """Whether labelled images are learnt from."""
+        return self.learn_from == "labelled" or self.labelled is not None
+
+    @property
+    def follows_teacher(self) -> bool:
+        """Whether the teacher's net is needed, beside its labels."""
+        features = self.feature_source == "teacher_encoder" and self.loss.feature_weight > 0
+        return features or self.init == "teacher" or self.cross_context is not None
+
     @model_validator(mode="after")
     def _combinable(self) -> Self:
+        if self.learn_from == "labelled":
+            for name in ("labelled", "cross_context", "teacher_weights"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"learn_from: labelled leaves no pseudo-label for {name}; leave one of them out")
         if self.cross_context is not None and self.augment.cutmix > 0:
             raise ValueError("cross_context and augment.cutmix exclude each other: a pasted picture has no closer look")
         if self.encoder is not None and self.init != "scratch":

@@ -28,18 +28,28 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     for section in recipe.data:
         if (line := what_is_missing(section)) is not None:
             yield line
-    for spec in (recipe.photos.images,):
-        if (line := _missing_images(spec)) is not None:
-            yield line
+    if recipe.student is not None and recipe.student.uses_labels:
+        for spec in recipe.photos.images.split(";"):
+            if (line := _missing_images(spec.strip())) is not None:
+                yield line
+        labels = recipe.photos.labels
+        if labels is not None and not (Path(labels) / "index.json").is_file():
+            yield f"{labels}: finished pseudo-labels; datk pseudo-label --teacher CKPT --images SRC --out {labels}"
     yield from _missing_weights(recipe)
 
 
 def _missing_images(spec: str) -> str | None:
-    """Of the sources with a name of their own (the paper's eight sets): a plain folder tells for itself."""
+    """Of the sources with a name of their own (the paper's eight sets, data sets): a folder tells for itself."""
+    from datk.data.adapters import available
     from datk.data.sources.presets import PRESETS
 
-    kind, _, root = spec.partition(":")
-    if kind not in PRESETS or Path(root).is_dir():
+    kind, _, rest = spec.partition(":")
+    root = rest.partition("#")[0]
+    if not root or Path(root).is_dir():
+        return None
+    if kind in available():
+        return f"{root}: {available()[kind].title}, from {available()[kind].home}"
+    if kind not in PRESETS:
         return None
     preset = PRESETS[kind]
     return f"{root}: {preset.title}, {preset.paper_images:,} images in the paper, from {preset.home}"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from datk import targets
 from datk.artifact.files import sha256_file
 from datk.config.schema import Recipe, TargetSection
-from datk.config.train_sections import OPERATIONAL
+from datk.config.train_sections import OPERATIONAL, StudentSection
 from datk.data.sources import open_images
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
@@ -43,19 +43,19 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     """Every stage of the recipe. Raises RecipeError, UsageError or EnvironmentLacks before anything runs."""
     require_all(recipe)
     weights = recipe.checkpoints
-    own_student = recipe.student is not None and weights.student is None
     stages: list[Stage] = []
-    beside = own_student and recipe.student is not None and recipe.student.labelled is not None
-    if beside or recipe.metric is not None or (recipe.teacher is not None and not _replaced(recipe)):
+    if recipe.needs_labelled:
         stages.append(_data(recipe) if recipe.data else _synthetic(recipe))
-    if recipe.metric is None and (weights.student is None or weights.teacher is not None):
+    if weights.teacher is not None or (recipe.teacher is not None and weights.student is None):
         stages.append(_teacher(recipe))
-    if own_student:
-        stages.append(_labels(recipe))
     if recipe.metric is not None:
         stages.append(_metric(recipe))
-    elif own_student or weights.student is not None:
+    elif weights.student is not None:
         stages.append(_student(recipe))
+    elif recipe.student is not None:
+        if recipe.student.uses_labels:
+            stages.append(_labels(recipe))
+        stages.append(_distilled(recipe, recipe.student, with_teacher=any(s.name == "10-teacher" for s in stages)))
     else:
         return stages
     before = tuple(s.name for s in stages)
@@ -70,11 +70,6 @@ def _dump(section: BaseModel) -> dict[str, Any]:
     """What a stage depends on: a schedule without the fields that only say how the work is done."""
     trained = "schedule" in type(section).model_fields
     return section.model_dump(mode="json", exclude={"schedule": set(OPERATIONAL)} if trained else None)
-
-
-def _replaced(recipe: Recipe) -> bool:
-    """Whether a checkpoint makes the training of a teacher unnecessary."""
-    return recipe.checkpoints.teacher is not None or recipe.checkpoints.student is not None
 
 
 def _data(recipe: Recipe) -> Stage:
@@ -146,6 +141,17 @@ def _teacher(recipe: Recipe) -> Stage:
 
 
 def _labels(recipe: Recipe) -> Stage:
+    taken = recipe.photos.labels
+    if taken is not None:
+        return Stage(
+            name=labels.NAME,
+            verb="pseudo-labels",
+            title=f"take the pseudo-labels in {taken}",
+            run=partial(labels.take, Path(taken), recipe.photos.images),
+            section={"images": recipe.photos.images},
+            files=(_file_ref("pseudo-labels", str(Path(taken) / "index.json")),),
+            code=("train/labelling",),
+        )
     files = () if recipe.photos.images == "builtin" else (_images_ref("photos", recipe.photos.images),)
     return Stage(
         name="20-pseudo-labels",
@@ -162,34 +168,45 @@ def _labels(recipe: Recipe) -> Stage:
 
 def _student(recipe: Recipe) -> Stage:
     weights = recipe.checkpoints
-    if weights.student is not None:
-        return Stage(
-            name="30-student",
-            verb="student",
-            title=f"load {Path(weights.student).name}",
-            run=partial(student.load, Path(weights.student), weights.kind, weights.max_depth_m),
-            section={"kind": weights.kind, "max_depth_m": weights.max_depth_m, "name": Path(weights.student).name},
-            files=(_file_ref("student", weights.student),),
-            tools=("torch", "safetensors"),
-            code=("models",),
-        )
-    assert recipe.student is not None
-    if recipe.student.teacher_weights is not None:
+    assert weights.student is not None
+    return Stage(
+        name="30-student",
+        verb="student",
+        title=f"load {Path(weights.student).name}",
+        run=partial(student.load, Path(weights.student), weights.kind, weights.max_depth_m),
+        section={"kind": weights.kind, "max_depth_m": weights.max_depth_m, "name": Path(weights.student).name},
+        files=(_file_ref("student", weights.student),),
+        tools=("torch", "safetensors"),
+        code=("models",),
+    )
+
+
+def _distilled(recipe: Recipe, section: StudentSection, *, with_teacher: bool) -> Stage:
+    if section.teacher_weights is not None:
         raise RecipeError(
             f"{recipe.name}: student.teacher_weights needs pseudo-labels of several teachers, a recipe makes one's",
             hint="label the same photographs with each (datk pseudo-label), then datk.train.student.distill takes them",
         )
-    beside = () if recipe.student.labelled is None else (data.NAME if recipe.data else "05-synthetic",)
+    needs = ["10-teacher"] if with_teacher else []
+    learnt = []
+    if section.uses_labels:
+        needs.append(labels.NAME)
+        learnt.append("pseudo-labelled photographs")
+    if section.uses_labelled:
+        needs.append(data.NAME if recipe.data else "05-synthetic")
+        learnt.append("labelled images")
+    starts = {"start": section.checkpoint, "dinov2": section.dinov2_checkpoint}
     return Stage(
         name="30-student",
         verb="student",
-        title="distil the student from pseudo-labelled photographs",
-        run=partial(student.distil, recipe.student, recipe.photos, recipe.data),
-        section=_dump(recipe.student),
-        needs=("10-teacher", "20-pseudo-labels", *beside),
+        title=f"distil the student from {' and '.join(learnt)}",
+        run=partial(student.distil, section, recipe.photos, recipe.data),
+        section=_dump(section),
+        needs=tuple(needs),
+        files=tuple(_file_ref(role, str(path)) for role, path in starts.items() if path is not None),
         together=True,
         tools=TORCH,
-        code=(*DEPTH_CODE, "losses", "train", "data/sample.py", "data/order.py"),
+        code=(*DEPTH_CODE, "losses", "train", *DATA_CODE),
     )
 
 

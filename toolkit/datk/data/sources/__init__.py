@@ -18,11 +18,16 @@ def open_images(spec: str | Path) -> ImageSource:
 
     spec: DIR or folder:DIR, list:FILE (one path a line), tar:SHARDS (a glob or braces, a-{000..099}.tar; several
     separated by ::), lmdb:DIR, or PRESET:DIR for one of the paper's eight sets (bdd100k, google_landmarks,
-    imagenet21k, lsun, objects365, open_images_v7, places365, sa1b).
+    imagenet21k, lsun, objects365, open_images_v7, places365, sa1b). SET:DIR takes the pictures of a data set with depth
+    (`datk data list`) without it, SET:DIR#SPLIT those of one split. Several, separated by `;`, are put end to end.
     Raises DataError when nothing readable is there, UsageError for an unknown kind, EnvironmentLacks (exit 4) when a
     package is missing.
     """
     text = str(spec)
+    if ";" in text and not isinstance(spec, Path):
+        from datk.data.sources.several import SeveralSources
+
+        return SeveralSources([open_images(part.strip()) for part in text.split(";")], name=text)
     kind, _, rest = text.partition(":")
     if isinstance(spec, Path) or not re.fullmatch(r"[a-z][a-z0-9_]+", kind) or not rest:
         return _folder(text, text)
@@ -32,7 +37,11 @@ def open_images(spec: str | Path) -> ImageSource:
 
     if kind in PRESETS:
         return PRESETS[kind].open(Path(rest))
-    known = [*KINDS, *PRESETS]
+    from datk.data.adapters import available
+
+    if kind in available():
+        return _set(kind, rest, text)
+    known = [*KINDS, *PRESETS, *available()]
     near = difflib.get_close_matches(kind, known, n=1)
     hint = f"did you mean '{near[0]}:'? " if near else ""
     raise UsageError(f"--images {text}: no kind of source named '{kind}'", hint=f"{hint}known: {', '.join(known)}")
@@ -75,6 +84,14 @@ def _folder(rest: str, spec: str) -> ImageSource:
     from datk.data.sources.files import folder_source
 
     return folder_source(Path(rest), name=spec)
+
+
+def _set(name: str, rest: str, spec: str) -> ImageSource:
+    from datk.data.dataset import open_dataset
+    from datk.data.sources.several import SetImages
+
+    folder, _, split = rest.partition("#")
+    return SetImages(open_dataset(name, Path(folder), split or None), name=spec)
 
 
 def _list(rest: str, spec: str) -> ImageSource:

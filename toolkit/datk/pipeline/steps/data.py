@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datk.artifact.files import write_json
 from datk.artifact.manifest import Dataset, Metric
 from datk.config.data_section import SetSection
-from datk.data.labelled_sets import NamedSets, names_sha256, open_sets
+from datk.data.labelled_sets import NamedSets, mix, names_sha256, open_sets
+from datk.data.sample import Sample
 from datk.pipeline.stage import Outcome, StageRun
+
+if TYPE_CHECKING:
+    from datk.train.labelled import LabelledSets
+    from datk.train.samples import TrainingSample
 
 NAME = "05-data"
 FILE = "data.json"
@@ -50,6 +56,19 @@ def refs(sections: Sequence[SetSection]) -> tuple[tuple[str, str, str], ...]:
         (f"data {name}", str(section.root), names_sha256(dataset))
         for (name, dataset), section in zip(open_sets(sections), sections, strict=True)
     )
+
+
+def labelled_sets(
+    sections: Sequence[SetSection],
+    stage: StageRun,
+    *,
+    seed: int,
+    target: Callable[[Sample], TrainingSample] | None = None,
+) -> LabelledSets:
+    """The sets as training reads them; what cannot be read is listed in the stage's folder."""
+    from datk.train.labelled import LabelledSets
+
+    return LabelledSets(mix(open_sets(sections), sections, seed=seed), stage.out, target=target)
 
 
 def sections_of(sections: Sequence[SetSection], rendered: Path | None) -> tuple[SetSection, ...]:

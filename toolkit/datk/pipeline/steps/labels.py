@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from datk.artifact.files import write_json
 from datk.artifact.manifest import Dataset, Metric
 from datk.config.schema import PhotosSection
 from datk.config.train_sections import PseudoLabelSection
@@ -10,6 +13,30 @@ from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import weights
 from datk.pipeline.steps.photos import photo_set, training_images
 from datk.pipeline.steps.teacher import FILE as TEACHER_FILE
+
+NAME = "20-pseudo-labels"
+
+
+def take(folder: Path, images: str, stage: StageRun) -> Outcome:
+    """Look at labels that `datk pseudo-label` has finished; they stay where they are. Raises DataError."""
+    from datk.train.labelling.read import images_of, open_labels
+
+    labels = open_labels(folder)
+    source = images_of(labels, where(images))
+    teacher = labels.job.record["teacher"]
+    write_json(stage.out / "taken.json", {"folder": str(folder), "job": labels.job.key})
+    stage.reporter.note(f"{len(labels):,} usable labels of {len(source):,} images, made by {teacher['name']}")
+    digest = str(labels.job.record["images"]["keys_sha256"])
+    return Outcome(
+        datasets=[Dataset(name="photographs", split_sha256=digest, licence="the user's own", n=len(source))],
+        metrics={"labels": Metric(value=len(labels), unit="images", n=len(source))},
+        facts={"folder": str(folder), "teacher": teacher["name"], "teacher_licence": teacher["licence"]},
+    )
+
+
+def where(images: str) -> str | None:
+    """Where the images of finished labels lie now; None: where they were labelled."""
+    return None if images == "builtin" else images
 
 
 def run(section: PseudoLabelSection, photos: PhotosSection, stage: StageRun) -> Outcome:

@@ -13,18 +13,14 @@ from datk.pipeline.steps.training import training_outcome
 
 def run(section: MetricSection, sets: Sequence[SetSection], stage: StageRun) -> Outcome:
     """Fine-tune on the sets, or on the rendered images; resumes from its own checkpoint after Ctrl-C."""
-    from datk.data.labelled_sets import mix, open_sets
-    from datk.train.labelled import LabelledSets, MetricTarget
+    from datk.train.labelled import MetricTarget
     from datk.train.metric import train_metric
 
     before = data.NAME if sets else "05-synthetic"
     used = data.sections_of(sets, None if sets else stage.folder(before))
     licence = data.licence_of_weights(stage.manifest(before).datasets, weights.licence_of_start(section.checkpoint))
-    labelled = LabelledSets(
-        mix(open_sets(used), used, seed=stage.seed),
-        stage.out,
-        target=MetricTarget(section.min_depth_m, section.max_depth_m),
-    )
+    target = MetricTarget(section.min_depth_m, section.max_depth_m)
+    labelled = data.labelled_sets(used, stage, seed=stage.seed, target=target)
     result = train_metric(
         section, labelled, stage.out, seed=stage.seed, licence=licence, progress=stage.reporter.progress
     )
@@ -34,5 +30,4 @@ def run(section: MetricSection, sets: Sequence[SetSection], stage: StageRun) -> 
         name=f"metric {section.size}",
         datasets=stage.manifest(before).datasets,
         licence=licence,
-        unreadable=len(labelled.quarantine),
     )

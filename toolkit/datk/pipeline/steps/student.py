@@ -1,4 +1,7 @@
-"""Stage 30: the student, distilled from pseudo-labelled real photographs, or a checkpoint in its place."""
+"""Stage 30: the student, distilled from pseudo-labelled real photographs only, or a checkpoint in its place.
+
+A recipe may have it learn from labelled images instead of these, or beside them.
+"""
 
 from __future__ import annotations
 
@@ -10,47 +13,54 @@ from datk.config.data_section import SetSection
 from datk.config.schema import PhotosSection
 from datk.config.train_sections import StudentSection
 from datk.pipeline.stage import Outcome, StageRun
-from datk.pipeline.steps import weights
+from datk.pipeline.steps import data, labels, weights
 from datk.pipeline.steps.photos import training_images
 from datk.pipeline.steps.teacher import FILE as TEACHER_FILE
 from datk.pipeline.steps.training import training_outcome
 
 if TYPE_CHECKING:
-    from datk.train.labelled import LabelledSets
+    pass
 
 FILE = "student.safetensors"
 
 
 def distil(section: StudentSection, photos: PhotosSection, sets: Sequence[SetSection], stage: StageRun) -> Outcome:
-    """Distil; resumes from its own training state after Ctrl-C. sets: for a section with labelled images beside."""
+    """Train on what the section names; resumes from its own training state after Ctrl-C."""
+    from datk.train.labelling.read import images_of, open_labels
     from datk.train.student import distill
 
-    teacher = weights.read(stage.folder("10-teacher") / TEACHER_FILE)
-    labels = stage.manifest("20-pseudo-labels")
+    seed = stage.seed if section.seed is None else section.seed
+    teacher = weights.read(stage.folder("10-teacher") / TEACHER_FILE) if "10-teacher" in stage.needs else None
+    licence = teacher.licence if teacher is not None else weights.licence_of_start(section.checkpoint)
+    folder, images, labelled, learnt = None, None, None, []
+    if section.uses_labels:
+        learnt += stage.manifest(labels.NAME).datasets
+        if photos.labels is None:
+            folder, images = stage.folder(labels.NAME), training_images(photos.images, seed=stage.seed).source
+        else:
+            folder = Path(photos.labels)
+            images = images_of(open_labels(folder), labels.where(photos.images))
+            licence = str(stage.manifest(labels.NAME).facts["teacher_licence"])
+    if section.uses_labelled:
+        before = stage.manifest(data.NAME if sets else "05-synthetic").datasets
+        learnt += before
+        labelled = data.labelled_sets(sets, stage, seed=seed) if sets else stage.folder("05-synthetic")
+        licence = data.licence_of_weights(before, licence) if sets else licence
     result = distill(
         section,
-        stage.folder("20-pseudo-labels"),
-        teacher.net,
+        folder,
+        teacher.net if teacher is not None else None,
         stage.out,
-        seed=stage.seed,
+        seed=seed,
         progress=stage.reporter.progress,
-        licence=teacher.licence,
-        labelled=_labelled(sets, stage) if section.labelled is not None else None,
-        images=training_images(photos.images, seed=stage.seed).source,
+        licence=licence,
+        labelled=labelled,
+        images=images,
     )
     stage.reporter.note(
         f"feature source: {result.facts['feature_source']}; started from {result.facts['started_from']}"
     )
-    return training_outcome(result, name=f"student {section.size}", datasets=labels.datasets, licence=teacher.licence)
-
-
-def _labelled(sets: Sequence[SetSection], stage: StageRun) -> Path | LabelledSets:
-    if not sets:
-        return stage.folder("05-synthetic")
-    from datk.data.labelled_sets import mix, open_sets
-    from datk.train.labelled import LabelledSets
-
-    return LabelledSets(mix(open_sets(sets), sets, seed=stage.seed), stage.out)
+    return training_outcome(result, name=f"student {section.size}", datasets=learnt, licence=licence)
 
 
 def load(path: Path, kind: str | None, max_depth_m: float | None, stage: StageRun) -> Outcome:

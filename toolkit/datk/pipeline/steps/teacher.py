@@ -22,12 +22,9 @@ def train(section: TeacherSection, sets: Sequence[SetSection], stage: StageRun) 
         source, before = stage.folder("05-synthetic"), stage.manifest("05-synthetic").datasets
         result = train_teacher(section, source, stage.out, progress=stage.reporter.progress, seed=stage.seed)
         return training_outcome(result, name=f"teacher {section.size}", datasets=before, licence="Apache-2.0")
-    from datk.data.labelled_sets import mix, open_sets
-    from datk.train.labelled import LabelledSets
-
     before = stage.manifest(data.NAME).datasets
     licence = data.licence_of_weights(before, weights.licence_of_start(section.checkpoint))
-    labelled = LabelledSets(mix(open_sets(sets), sets, seed=stage.seed), stage.out)
+    labelled = data.labelled_sets(sets, stage, seed=stage.seed)
     result = train_teacher(
         section, labelled, stage.out, progress=stage.reporter.progress, seed=stage.seed, licence=licence
     )
@@ -36,7 +33,6 @@ def train(section: TeacherSection, sets: Sequence[SetSection], stage: StageRun) 
         name=f"teacher {section.size}",
         datasets=before,
         licence=licence,
-        unreadable=len(labelled.quarantine),
     )
 
 

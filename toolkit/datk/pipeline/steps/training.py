@@ -11,20 +11,15 @@ if TYPE_CHECKING:
     from datk.train.result import TrainResult
 
 
-def training_outcome(
-    result: TrainResult, *, name: str, datasets: list[Dataset], licence: str, unreadable: int | None = None
-) -> Outcome:
-    """Weights, loss, steps and time of a training stage. The state it resumed from is done with and removed.
-
-    unreadable: files replaced by others because they could not be read; None where one of them would have ended it.
-    """
+def training_outcome(result: TrainResult, *, name: str, datasets: list[Dataset], licence: str) -> Outcome:
+    """Weights, loss, steps and time of a training stage. The state it resumed from is done with and removed."""
     from datk.train.checkpoint import drop_state
 
     fit = result.fit
     counted = {}
-    if unreadable is not None:
+    if "unreadable" in result.facts:
         counted["unreadable_images"] = Metric(
-            value=unreadable, unit="images", n=int(result.facts["images"]), higher_is_better=False
+            value=int(result.facts["unreadable"]), unit="images", n=int(result.facts["images"]), higher_is_better=False
         )
     drop_state(result.weights.parent)
     return Outcome(
