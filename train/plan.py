@@ -19,6 +19,7 @@ from datk.errors import EnvironmentLacks
 from datk.models.backbones import Backbone, EncoderSpec
 from datk.models.depth_anything import DepthAnything
 from datk.train.precision import Precision, autocast, choose_device, choose_precision
+from datk.train.projection import MFU, Gpu
 from datk.train.start import encoder_spec
 
 EFFICIENCY = 0.45
@@ -130,16 +131,21 @@ def plan(
     teacher_size: str | None = None,
     measure: bool = True,
     processes: int = 1,
+    card: Gpu | None = None,
 ) -> Plan:
     """Estimate a stage. teacher_size: preset of the teacher where its encoder gives the features.
 
     With measure, forward and backward of a few images are timed where that is expected to take seconds; a
-    schedule.budget_s then sets the steps. processes: how many share a step. Raises EnvironmentLacks for a device or
-    precision that is not there.
+    schedule.budget_s then sets the steps. processes: how many share a step. card: plan for that GPU, whatever this
+    machine has, in bf16 unless the schedule says fp32. Raises EnvironmentLacks for a device or precision that is not
+    there.
     """
     schedule = section.schedule
-    device = choose_device(schedule.device)
-    precision = choose_precision(schedule.precision, device)
+    device = torch.device("cpu") if card is not None else choose_device(schedule.device)
+    if card is None:
+        precision = choose_precision(schedule.precision, device)
+    else:
+        precision = "fp32" if schedule.precision == "fp32" else "bf16"
     encoder = None if isinstance(section, MetricSection) else section.encoder
     foreign = None if encoder is None else encoder_spec(encoder, section.size).to_json()
     cost = cost_of_one_image(section.size, section.input_size, foreign)
@@ -155,10 +161,14 @@ def plan(
         flops += counter.get_total_flops()
     own = -(-schedule.batch_size // processes)  # rounded up
     at_once = min(own, schedule.micro_batch or own)
-    image_s, source = flops / (_matmul_flops_per_s(device, precision) * EFFICIENCY), "estimated"
-    probe = min(PROBE_IMAGES, at_once)
-    if measure and reference is None and foreign is None and image_s * probe < LONGEST_PROBE_S:
-        image_s, source = _timed_image_s(section.size, section.input_size, probe, device, precision), "measured"
+    if card is not None:
+        image_s = flops / (card.peak_bf16 * MFU)
+        source = f"estimated: FLOPs / ({card.peak_bf16 / 1e12:.0f} TFLOP/s x {MFU:.2f})"
+    else:
+        image_s, source = flops / (_matmul_flops_per_s(device, precision) * EFFICIENCY), "estimated"
+        probe = min(PROBE_IMAGES, at_once)
+        if measure and reference is None and image_s * probe < LONGEST_PROBE_S:
+            image_s, source = _timed_image_s(section.size, section.input_size, probe, device, precision), "measured"
     step_s = image_s * own
     shrink = (BF16_ACTIVATIONS if precision == "bf16" else 1.0) * at_once
     shards = processes if schedule.sharding == "fsdp" else 1
@@ -169,7 +179,7 @@ def plan(
         steps=schedule.steps if schedule.budget_s is None else max(1, int(schedule.budget_s / step_s)),
         processes=processes,
         sharding=schedule.sharding,
-        device=str(device),
+        device=str(device) if card is None else card.name,
         precision=precision,
         weights_bytes=4 * cost.parameters // shards,
         gradients_bytes=4 * cost.trainable // shards,
@@ -180,7 +190,7 @@ def plan(
         checkpointing=schedule.activation_checkpointing,
         images_at_once=at_once,
         reference_bytes=4 * reference_parameters,
-        available_bytes=available_memory_bytes(device),
+        available_bytes=available_memory_bytes(device) if card is None else card.memory_bytes,
         flops_per_image=float(flops),
         step_s=step_s,
         step_s_source=source,

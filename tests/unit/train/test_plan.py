@@ -116,6 +116,15 @@ def test_the_projection_is_operations_over_what_the_card_does() -> None:
     assert "did you mean 'h100'" in (caught.value.hint or "")
 
 
+def test_a_plan_for_a_card_asks_nothing_of_this_machine() -> None:
+    schedule = ScheduleSection(steps=100, batch_size=8, device="cuda", precision="bf16")
+    section = TeacherSection(size="tiny", input_size=(28, 28), schedule=schedule)
+    planned = plan(section, processes=4, card=GPUS["a100"])
+    assert (planned.device, planned.precision, planned.available_bytes) == ("a100", "bf16", 80 * 10**9)
+    assert planned.step_s == pytest.approx(2 * planned.flops_per_image / (312e12 * 0.4))
+    assert planned.images_at_once == 2
+
+
 def test_the_plan_of_a_recipe_says_every_figure_and_its_arithmetic() -> None:
     recipe = Recipe(
         name="p",

@@ -24,15 +24,12 @@ def show_plan(recipe: Recipe, *, gpu: str | None, gpus: int, json: bool) -> None
     With a GPU the memory is that of one of `gpus` processes and is compared with the card, not with this machine.
     """
     from datk.cli.console import print_json, print_table
-    from datk.pipeline.training_plan import check_fits, on_card, plan_json, plan_rows, training_plans
+    from datk.pipeline.training_plan import check_fits, plan_json, plan_rows, training_plans
     from datk.train.projection import gpu_named
 
     card = gpu_named(gpu) if gpu is not None else None
-    plans = training_plans(recipe, measure=card is None, processes=gpus if card else 1)
-    on = []
-    if card is not None:
-        plans = {role: on_card(p, card) for role, p in plans.items()}
-        on = [(card, gpus)]
+    plans = training_plans(recipe, measure=card is None, processes=gpus if card else 1, card=card)
+    on = [(card, gpus)] if card is not None else []
     if json:
         print_json(plan_json(plans, on))
     else:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from datk.config.schema import Recipe
-from datk.train.plan import BF16_ACTIVATIONS, Plan, plan, require_fit
-from datk.train.projection import MFU, Gpu, Projection, duration
+from datk.train.plan import Plan, plan, require_fit
+from datk.train.projection import Gpu, Projection, duration
 
 
-def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1) -> dict[str, Plan]:
+def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1, card: Gpu | None = None) -> dict[str, Plan]:
     """Role -> plan, for every stage of the recipe that trains. measure: time one image where that takes seconds.
 
-    processes: how many share a step (torchrun's, or the GPUs one would take).
+    processes: how many share a step (torchrun's, or the GPUs one would take). card: plan for it, not for this machine.
     """
     out: dict[str, Plan] = {}
     if recipe.checkpoints.teacher is None and recipe.teacher is not None:
-        out["teacher"] = plan(recipe.teacher, measure=measure, processes=processes)
+        out["teacher"] = plan(recipe.teacher, measure=measure, processes=processes, card=card)
     if recipe.student is not None:
         teacher_size = recipe.teacher.size if recipe.teacher is not None else None
-        out["student"] = plan(recipe.student, teacher_size=teacher_size, measure=measure, processes=processes)
+        out["student"] = plan(
+            recipe.student, teacher_size=teacher_size, measure=measure, processes=processes, card=card
+        )
     if recipe.metric is not None:
-        out["metric"] = plan(recipe.metric, measure=measure, processes=processes)
+        out["metric"] = plan(recipe.metric, measure=measure, processes=processes, card=card)
     return out
 
 
@@ -31,21 +32,6 @@ def check_fits(plans: dict[str, Plan]) -> None:
     """Raise EnvironmentLacks (exit 4) with the arithmetic for the first that does not fit."""
     for planned in plans.values():
         require_fit(planned)
-
-
-def on_card(planned: Plan, card: Gpu) -> Plan:
-    """The plan on one of the named cards in bf16, whatever this machine has; its time here is no figure then."""
-    shrink = BF16_ACTIVATIONS if planned.precision == "fp32" else 1.0
-    return replace(
-        planned,
-        device=card.name,
-        precision="bf16",
-        available_bytes=card.memory_bytes,
-        activations_kept_bytes=int(planned.activations_kept_bytes * shrink),
-        activations_recomputed_bytes=int(planned.activations_recomputed_bytes * shrink),
-        step_s=planned.flops_per_step / planned.processes / (card.peak_bf16 * MFU),
-        step_s_source=f"estimated: FLOPs / {planned.processes} / ({card.peak_bf16 / 1e12:.0f} TFLOP/s x {MFU})",
-    )
 
 
 def plan_rows(plans: dict[str, Plan], on: Sequence[tuple[Gpu, int]] = ()) -> list[list[str]]:
