@@ -163,8 +163,8 @@ def load(folder: Path) -> list[SyntheticItem]:
 
 def generator_sha256() -> str:
     """Digest of the source of this package: which code drew a folder, down to the byte."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return sha256_json({p.name: sha256_file(p) for p in sources})
+    folder = Path(__file__).parent
+    return sha256_json({p.relative_to(folder).as_posix(): sha256_file(p) for p in sorted(folder.rglob("*.py"))})
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
