@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from datk.artifact.files import sha256_file, write_json
 from datk.data.sample import disparity_from_depth
-from datk.data.synthetic import SyntheticItem, generate, load
+from datk.data.synthetic import SCENE_VERSION, SyntheticItem, generate, load
 from datk.depth.preprocess import read_image
 from datk.evaluate.benchmarks import mini
 from datk.evaluate.benchmarks.drawing import calm, draw_pairs
@@ -39,7 +39,7 @@ SEED = 977_001_213
 """Far from the small seeds of recipes: rendered scenes here are in no training set."""
 SIZE = (252, 336)
 RENDERED = 240
-IMAGES_A_KIND = 5
+IMAGES_A_KIND = 3
 PAIRS_A_RENDERED = 10
 PAIRS_A_REAL = 100
 MIN_RATIO = 1.2
@@ -118,6 +118,7 @@ def main() -> None:
         shutil.rmtree(arguments.out / part, ignore_errors=True)
     rendered, renderer = add_rendered(arguments.out, arguments.renderer)
     real = add_real(arguments.rgbd, arguments.out)
+    write_json(arguments.out / "rendered.json", {"scene_version": SCENE_VERSION, "seed": SEED, "size": list(SIZE)})
     lines = [f"{json.dumps(path)}: {json.dumps(pairs)}" for path, pairs in {**rendered, **real}.items()]
     (arguments.out / "annotations.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     print(f"{len(rendered)} rendered images by {renderer}, {len(real)} real ones; {sum(map(len, rendered.values()))}"

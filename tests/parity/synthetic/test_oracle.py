@@ -12,13 +12,13 @@ from datk.data.synthetic.oracle import cast, compare
 SIZE = (42, 56)
 SEED = 21
 SCENES = [(kind, index) for index in (0, 1) for kind in LAYOUTS]
-"""26 scenes: every layout twice."""
+"""Every layout twice."""
 
 TOLERANCE_REL = 1e-5
 EDGE_SHARE = 2e-3
 """Bound on the pixels set aside: centres within 1/64 pixel of an outline, where a rasteriser may show either side.
 
-Of all pixels of the 26 scenes; of one scene three times as many (leaves are nearly all outline).
+Of all pixels of all scenes; of one scene three times as many (leaves are nearly all outline).
 """
 
 

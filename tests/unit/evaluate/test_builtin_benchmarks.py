@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from datk.artifact.files import sha256_file, size_bytes
+from datk.data.synthetic import SCENE_VERSION, build_scene
+from datk.data.synthetic.oracle import cast
 from datk.errors import DataError, UsageError
 from datk.evaluate.benchmarks import available, get, mini, row_rule
 from datk.evaluate.benchmarks.controls import FieldRunner, lower_is_nearer
@@ -42,6 +44,21 @@ def test_mini_bench_has_many_kinds_of_scene_and_one_point_is_ten_pairs() -> None
     assert pairs.n_pairs == 1000 and len(rendered) == 60
     assert len({i.scene for i in rendered}) >= 10
     assert {i.scene for i in pairs.images} >= REAL
+
+
+def test_rendered_images_and_pairs_are_of_todays_scene_generator() -> None:
+    """Else tests/golden/make_mini_bench.py must be run again. Judged by the ray caster at the annotated points."""
+    made = json.loads((mini.FOLDER / "rendered.json").read_text(encoding="utf-8"))
+    assert made["scene_version"] == SCENE_VERSION
+    height, width = made["size"]
+    by_scene = {i.scene: i for i in mini.load().images if i.scene not in REAL}
+    for kind in sorted(by_scene)[::5]:
+        image = by_scene[kind]
+        scene = build_scene(made["seed"], int(Path(image.path).stem))
+        assert scene.kind == kind
+        depth_m = cast(scene, (height // 4, width // 4), offset=(0.0, 0.0)).depth_m
+        at = [tuple(depth_m[row // 4, column // 4] for row, column in (p.nearer, p.farther)) for p in image.pairs]
+        assert np.mean([near < far for near, far in at]) >= 0.9, f"{image.path}: {at}"  # a quarter of the resolution
 
 
 def test_real_scenes_are_the_files_that_were_copied() -> None:

@@ -8,7 +8,7 @@ from datk.data.synthetic.film import random_film
 from datk.data.synthetic.layouts import LAYOUTS, Draft
 from datk.data.synthetic.scene import Instance, Scene
 
-SCENE_VERSION = "3"
+SCENE_VERSION = "4"
 """Changes whenever the same (seed, index) may give another picture; part of every cache key."""
 
 

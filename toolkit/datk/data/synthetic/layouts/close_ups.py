@@ -86,10 +86,12 @@ def object_close_up(d: Draft) -> None:
         )
     fov = rng.uniform(32, 60)
     distance = float(np.linalg.norm(high - low)) * 0.5 / np.tan(np.radians(fov / 2)) * rng.uniform(0.75, 1.3)
-    pitch, side = rng.uniform(-0.05, 0.75) ** 1.0, rng.normal(0, 0.35)
+    pitch, side, roll = rng.uniform(-0.05, 0.75), rng.normal(0, 0.35), 0.05
+    if rng.random() < 0.2:  # from above, any side up
+        pitch, side, roll = rng.uniform(0.75, 1.5), rng.uniform(0, 2 * np.pi), 3.0
     eye = centre + distance * np.array([np.sin(side) * np.cos(pitch), -np.cos(side) * np.cos(pitch), np.sin(pitch)])
     eye[2] = max(eye[2], 0.12)
-    d.look(eye, centre + rng.normal(0, 0.06, 3) * (high - low), fov=(fov, fov), roll=0.05)
+    d.look(eye, centre + rng.normal(0, 0.06, 3) * (high - low), fov=(fov, fov), roll=roll)
 
 
 def plants(d: Draft) -> None:
@@ -108,7 +110,7 @@ def plants(d: Draft) -> None:
         scale = float(rng.uniform(0.4, 0.9) / np.max(high - low))
         at = (rng.normal(0, 0.45), rng.uniform(-0.4, 0.9), float(rng.choice([0.0, 0.0, rng.uniform(0, 0.4)])))
         d.put(family, at, scale=scale, parts=parts)
-    pitch = rng.uniform(-0.1, 0.9)
+    pitch = rng.uniform(-0.1, 0.9) if rng.random() < 0.7 else rng.uniform(0.9, 1.5)
     r = rng.uniform(0.9, 1.7)
     centre = np.array([0, 0.1, rng.uniform(0.15, 0.45)])
     side = rng.normal(0, 0.3)
