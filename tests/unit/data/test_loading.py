@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from functools import partial
@@ -88,6 +90,17 @@ def test_no_more_is_made_ahead_than_was_allowed() -> None:
     assert len(made) <= 5
     loader.close()  # type: ignore[attr-defined]
     assert not [t for t in threading.enumerate() if t.name.startswith("load")], "no thread outlives the loader"
+
+
+def _killed(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_worker_process_is_told_as_what_it_is() -> None:
+    with pytest.raises(EnvironmentLacks, match="ran out of memory"):
+        list(Loader(_killed, start=0, stop=6, workers=1, how="processes"))
 
 
 def test_each_worker_tells_what_it_spent_its_time_on(tmp_path: Path) -> None:

@@ -190,6 +190,12 @@ def empty_tar(root: Path) -> str:
     return f"tar:{root}/e.tar"
 
 
+def same_names(root: Path) -> str:
+    write_shards(root / "a", (1,))
+    write_shards(root / "b", (1,))
+    return f"tar:{root}/a/s-000.tar::{root}/b/s-000.tar"
+
+
 def missing_shard(root: Path) -> str:
     write_shards(root, (1,))
     return f"tar:{root}/s-{{000..002}}.tar"
@@ -216,6 +222,7 @@ def bad_lmdb(root: Path) -> str:
         (tar_cut_between_members, "cut short at 'k0000"),
         (no_tar, "not a whole tar archive"),
         (empty_tar, "holds no pictures"),
+        (same_names, "two shards are named s-000.tar"),
         (missing_shard, r"s-001\.tar is missing and 1 more"),
         (lambda root: f"tar:{root}/none-*.tar", "matches no file"),
         (lambda root: f"list:{root}/none.txt", "not a readable list"),

@@ -9,12 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from datk.errors import DatkError
+from datk.errors import DatkError, EnvironmentLacks
 from datk.measure.phases import take
 
 T = TypeVar("T")
@@ -115,6 +116,11 @@ class Loader(Generic[T]):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise EnvironmentLacks(
+                "a loader process ended without a word: most often the machine ran out of memory",
+                hint="fewer loader processes, or fewer images ahead; the run resumes where it stood",
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

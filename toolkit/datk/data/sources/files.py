@@ -47,6 +47,12 @@ def walk_files(root: Path) -> list[str]:
     return sorted(found)
 
 
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that stands twice, or None."""
+    seen: set[str] = set()
+    return next((n for n in names if n in seen or seen.add(n)), None)  # type: ignore[func-returns-value]
+
+
 def folder_source(root: Path, *, name: str) -> FileSource:
     """Every picture below root, sorted by relative path. Raises DataError when there is none."""
     found = [p for p in walk_files(root) if p.lower().endswith(IMAGE_SUFFIXES)]
@@ -68,7 +74,6 @@ def list_source(listing: Path, *, name: str) -> FileSource:
     paths = [line for line in lines if line and not line.startswith("#")]
     if not paths:
         raise DataError(f"{listing}: names no pictures", hint="one image path a line, relative to the list's folder")
-    if len(set(paths)) < len(paths):
-        twice = next(p for i, p in enumerate(paths) if p in set(paths[:i]))
+    if (twice := first_repeated(paths)) is not None:
         raise DataError(f"{listing}: names '{twice}' more than once", hint="remove repeated lines: sort -u")
     return FileSource(listing.parent, paths, name=name)

@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from datk.data.sources.base import EncodedSource
+from datk.data.sources.files import first_repeated
 from datk.depth.preprocess import IMAGE_SUFFIXES
 from datk.errors import DataError
 
@@ -90,9 +91,7 @@ class TarSource(EncodedSource):
 
     def __init__(self, shards: Sequence[Path], *, name: str, threads: int = 8) -> None:
         """Index every shard (headers only). Raises DataError naming a bad shard, or two of the same file name."""
-        names = [s.name for s in shards]
-        if len(set(names)) < len(names):
-            twice = next(n for i, n in enumerate(names) if n in names[:i])
+        if (twice := first_repeated([s.name for s in shards])) is not None:
             raise DataError(f"{name}: two shards are named {twice}", hint="keys are SHARD/MEMBER: rename one")
         self.name = name
         with ThreadPoolExecutor(threads) as pool:
