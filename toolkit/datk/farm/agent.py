@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """datk's agent: runs artifacts on this device and writes down what happened. It grades nothing.
 
-    agent.py probe [--root DIR]      what this device is, as JSON on standard output
+    agent.py probe --root DIR        what this device is, as JSON on standard output; sweeps DIR first
     agent.py supervise JOB_DIR       run JOB_DIR/job.json in a child of its own; writes exactly one result.json
-    agent.py end JOB_DIR             end every process of a job, for certain
-    agent.py sweep ROOT [--age S]    end and remove what dead jobs left below ROOT
+    agent.py end JOB_DIR             end every process of a job, for certain, and remove its folder
 
 One file, Python 3.8 or newer and NumPy; the runtimes (LiteRT, ONNX Runtime, TensorRT, Core ML) are used where present.
 `supervise` reads bytes from standard input as a sign that its host lives: end of file or silence ends the job. Its
@@ -868,7 +867,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     one = verbs.add_parser("probe")
-    one.add_argument("--root", default="")
+    one.add_argument("--root", type=Path, required=True)
+    one.add_argument("--age", type=float, default=900, help="seconds after which a job's remains are nobody's")
     for name in ("supervise", "end", "work"):
         one = verbs.add_parser(name)
         one.add_argument("folder", type=Path)
@@ -876,19 +876,15 @@ def main(arguments=None):
             one.add_argument("--lost-after", type=float, default=LOST_AFTER_S)
         if name == "work":
             one.add_argument("--parent", type=int, required=True)
-    one = verbs.add_parser("sweep")
-    one.add_argument("root", type=Path)
-    one.add_argument("--age", type=float, default=900)
     options = parser.parse_args(arguments)
     if options.verb == "probe":
-        print(json.dumps(probe(options.root)))
-        return 0
-    if options.verb == "sweep":
-        print(json.dumps(sweep(options.root, options.age)))
+        swept = sweep(options.root, options.age)
+        print(json.dumps({**probe(str(options.root)), "swept": swept}))
         return 0
     folder = options.folder.resolve()
     if options.verb == "end":
         end_job(folder)
+        shutil.rmtree(str(folder), ignore_errors=True)
         return 0
     if options.verb == "work":
         return worker(folder, options.parent)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from datk.farm.adapters.base import Answer, Log, Transport, clean_text
+from datk.farm.adapters.base import Answer, Log, Transport
 from datk.farm.errors import (
     AgentCrashed,
     ConnectionLost,
@@ -53,7 +53,6 @@ class ShellSession:
         await self._prepare()
         told = await self._probe()
         self._check(told, job)
-        await self._agent("sweep", str(self._root), timeout_s=SHORT_S)
         folder = self._root / f"job-{job.key[:12]}-{secrets.token_hex(4)}"
         try:
             await self._send(job, folder, log)
@@ -72,9 +71,7 @@ class ShellSession:
 
     async def _prepare(self) -> None:
         """The farm's folder and the agent, newly sent each time: a device may have been changed in between."""
-        answer = await self._transport.run(["mkdir", "-p", str(self._root)], timeout_s=SHORT_S)
-        if answer.code != 0:
-            raise _failed(answer, f"{self._root} cannot be made on {self._device.name}")
+        await self._transport.mkdir([self._root])
         await self._transport.push(AGENT, self._root / "agent.py")
 
     async def _probe(self) -> dict[str, object]:
@@ -117,10 +114,8 @@ class ShellSession:
             )
 
     async def _send(self, job: Job, folder: PurePosixPath, log: Log) -> None:
-        made = await self._transport.run(["mkdir", str(folder)], timeout_s=SHORT_S)
-        if made.code != 0:
-            raise _failed(made, f"{folder} cannot be made on {self._device.name}")
         try:
+            await self._transport.mkdir([folder])
             with tempfile.TemporaryDirectory() as own:
                 description = Path(own) / "job.json"
                 description.write_text(json.dumps(job.for_device()), encoding="utf-8")
@@ -140,9 +135,7 @@ class ShellSession:
             return
         files = sorted(p for p in local.rglob("*") if p.is_file())
         folders = sorted({(remote / p.parent.relative_to(local).as_posix()) for p in files})
-        made = await self._transport.run(["mkdir", "-p", *map(str, folders)], timeout_s=SHORT_S)
-        if made.code != 0:
-            raise _failed(made, f"{remote} cannot be made on {self._device.name}")
+        await self._transport.mkdir(folders)
         for path in files:
             await self._transport.push(path, remote / path.relative_to(local).as_posix())
 
@@ -176,15 +169,7 @@ class ShellSession:
 
     async def _end(self, folder: PurePosixPath) -> None:
         await self._agent("end", str(folder), timeout_s=GRACE_S)
-        await self._transport.run(["rm", "-rf", str(folder)], timeout_s=GRACE_S)
 
     async def _agent(self, verb: str, *words: str, timeout_s: float, lifeline_s: float | None = None) -> Answer:
         argv: Sequence[str] = [*self._device.python, str(self._root / "agent.py"), verb, *words]
         return await self._transport.run(argv, timeout_s=timeout_s, lifeline_s=lifeline_s)
-
-
-def _failed(answer: Answer, what: str) -> DeviceError:
-    words = clean_text((answer.err or answer.out).encode())[-300:].strip()
-    if "No space left" in words or "Disk quota" in words:
-        return DeviceFull(f"{what}: {words}")
-    return WrongDevice(f"{what}: {words or f'exit code {answer.code}'}")

@@ -40,6 +40,14 @@ class AdbTransport:
             raise ConnectionLost(f"{self._name}: adb broke off: {(answer.err or answer.out).strip()[-300:]}")
         return Answer(int(told.group(1)), answer.out[: told.start()], answer.err)
 
+    async def mkdir(self, folders: Sequence[PurePosixPath]) -> None:
+        """See Transport."""
+        answer = await self.run(["mkdir", "-p", *map(str, folders)], timeout_s=60)
+        if answer.code != 0:
+            words = answer.err.strip()[-300:] or answer.out.strip()[-300:]
+            kind = DeviceFull if "No space left" in words else ConnectionLost
+            raise kind(f"{self._name}: folders cannot be made: {words}")
+
     async def push(self, local: Path, remote: PurePosixPath) -> None:
         """See Transport."""
         async with process([*self._adb, "push", str(local), str(remote)]) as child:

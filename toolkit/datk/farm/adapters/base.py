@@ -38,6 +38,10 @@ class Transport(Protocol):
         """
         ...
 
+    async def mkdir(self, folders: Sequence[PurePosixPath]) -> None:
+        """Make folders with their parents; one that is there is fine. Raises ConnectionLost, DeviceFull."""
+        ...
+
     async def push(self, local: Path, remote: PurePosixPath) -> None:
         """Copy one file. Raises ConnectionLost, DeviceFull."""
         ...

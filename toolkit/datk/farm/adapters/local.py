@@ -29,6 +29,14 @@ class LocalTransport:
         except FileNotFoundError:
             return Answer(127, "", f"{argv[0]}: no such program")
 
+    async def mkdir(self, folders: Sequence[PurePosixPath]) -> None:
+        """See Transport."""
+        for folder in folders:
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise full_or_lost(error, str(folder)) from error
+
     async def push(self, local: Path, remote: PurePosixPath) -> None:
         """See Transport."""
         try:

@@ -78,6 +78,12 @@ class SshTransport:
         code = 137 if child.exit_status is None else int(child.exit_status)
         return Answer(code, clean_text(out), clean_text(err))
 
+    async def mkdir(self, folders: Sequence[PurePosixPath]) -> None:
+        """See Transport."""
+        for folder in folders:
+            async with self._sftp_errors(f"folder {folder} on {self._name}", 0):
+                await self._sftp.makedirs(str(folder), exist_ok=True)
+
     async def push(self, local: Path, remote: PurePosixPath) -> None:
         """See Transport."""
         async with self._sftp_errors(f"{remote.name} to {self._name}", local.stat().st_size):
