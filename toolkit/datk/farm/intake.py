@@ -154,7 +154,7 @@ def read_result(folder: Path) -> DeviceResult:
         raise CorruptResult(f"{RESULT}: larger than {RESULT_LIMIT} bytes")
     try:
         value = json.loads(path.read_bytes(), parse_constant=_no_constant)
-        return DeviceResult.model_validate(_clean(value))
+        return DeviceResult.model_validate_json(json.dumps(_clean(value)), strict=True)
     except (ValueError, RecursionError) as error:
         words = _first(error) if isinstance(error, ValidationError) else type(error).__name__
         raise CorruptResult(f"{RESULT} is not what the agent writes: {words}") from error

@@ -50,11 +50,14 @@ class LocalTransport:
             handle = os.open(remote, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             raise CorruptResult(f"{remote.name}: {error.strerror}") from error
-        with os.fdopen(handle, "rb") as source:
-            facts = os.fstat(source.fileno())
+        try:
+            facts = os.fstat(handle)
             check_file(remote.name, stat.S_ISREG(facts.st_mode), facts.st_size, limit)
             with local.open("xb") as target:
-                shutil.copyfileobj(source, target)
+                while block := os.read(handle, 1 << 20):
+                    target.write(block)
+        finally:
+            os.close(handle)
 
 
 async def answer_of(child: asyncio.subprocess.Process, *, timeout_s: float, lifeline_s: float | None) -> Answer:
