@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from datk.config.train_sections import LossSection, ScheduleSection
+from datk.config.train_sections import LossSection, ScheduleSection, TeacherSection
 from datk.errors import CheckpointError, EnvironmentLacks, UsageError
 from datk.train import loop
 from datk.train.checkpoint import FACTS, FOLDER
 from datk.train.loop import FitResult, StepLoss, TrainingError, fit
 from datk.train.precision import has_native_bf16
 from datk.train.samples import Batch
+from datk.train.start import fingerprint
+from datk.train.trace import read_log
+from tests.unit.train import micro
 from tests.unit.train.toys import ToyNet, toy_batches, toy_step
 
 SCHEDULE = ScheduleSection(
@@ -158,3 +164,52 @@ def test_bf16_is_refused_where_it_is_emulated(tmp_path: Path) -> None:
 def test_a_missing_gpu_is_named(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentLacks, match="no CUDA GPU"):
         _fit(ToyNet(), tmp_path, SCHEDULE.model_copy(update={"device": "cuda"}))
+
+
+@pytest.mark.parametrize(("micro_batch", "recompute"), [(1, False), (4, False), (None, True)])
+def test_micro_batches_and_recomputation_give_the_gradient_of_the_whole(
+    tmp_path: Path, micro_batch: int | None, recompute: bool
+) -> None:
+    """Masks of every size, one empty: each image counts alike, however the batch is cut. Float32 sums, so to 1e-5."""
+    options = {"micro_batch": micro_batch, "activation_checkpointing": recompute}
+    moments = []
+    for name, schedule in (("whole", {}), ("parts", options)):
+        micro.run_job({"folder": tmp_path / name, "schedule": schedule, "stop_after": 1})
+        (file,) = (tmp_path / name).glob("state/step-*/*.safetensors")
+        moments.append({k: v for k, v in load_file(file).items() if k.endswith(":exp_avg")})
+    scale = max(float(value.abs().max()) for value in moments[0].values())
+    assert max(float((moments[0][k] - moments[1][k]).abs().max()) for k in moments[0]) <= 1e-5 * scale
+
+
+def test_sigterm_saves_after_the_step_and_ends_as_an_interrupt(tmp_path: Path) -> None:
+    def warn(done: int, total: int) -> None:
+        if done == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    net = ToyNet()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, toy_step(net), toy_batches(), SCHEDULE, tmp_path, fingerprint="toy", progress=warn)
+    assert signal.getsignal(signal.SIGTERM) is before
+    resumed, whole = ToyNet(), ToyNet()
+    assert _fit(resumed, tmp_path).resumed_from == 5, "the step under way is finished, its result kept"
+    _fit(whole, tmp_path / "whole")
+    assert _bits(resumed) == _bits(whole)
+
+
+def test_operational_settings_may_change_in_the_middle_and_nothing_else(tmp_path: Path) -> None:
+    teacher = TeacherSection()
+    other = teacher.schedule.model_copy(update={"micro_batch": 2, "sharding": "fsdp", "loader_threads": 9})
+    assert fingerprint(teacher, seed=0) == fingerprint(teacher.model_copy(update={"schedule": other}), seed=0)
+    longer = teacher.schedule.model_copy(update={"batch_size": 32})
+    assert fingerprint(teacher, seed=0) != fingerprint(teacher.model_copy(update={"schedule": longer}), seed=0)
+
+
+@pytest.mark.slow
+def test_compiled_blocks_compute_the_same(tmp_path: Path) -> None:
+    """Inductor's kernels round otherwise: losses of six steps agree to 1e-3."""
+    found = []
+    for name, compiled in (("eager", False), ("compiled", True)):
+        micro.run_job({"folder": tmp_path / name, "schedule": {"compile": compiled}})
+        found.append([row["loss"] for row in read_log(tmp_path / name / "loss.csv")])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)

@@ -93,3 +93,25 @@ def test_a_pickled_array_is_never_loaded(tmp_path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="not a readable"):
         read_depth(path)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_processes_share_a_step_without_doubling_or_losing_an_image(ranks: int) -> None:
+    batches = toy_batches()
+    whole = batches(5)
+    shares = [batches(5, rank, ranks) for rank in range(ranks)]
+    places = {position: (share, row) for share in shares for row, position in enumerate(share.positions)}
+    assert sorted(places) == list(whole.positions)
+    for row, position in enumerate(whole.positions):
+        share, other = places[position]
+        assert torch.equal(share.image[other], whole.image[row]) and share.samples[other] == whole.samples[row]
+
+
+def test_a_batch_is_cut_into_parts_that_are_the_batch() -> None:
+    whole = toy_batches()(2)
+    parts = list(whole.split(3))
+    assert [len(part.image) for part in parts] == [3, 1]
+    assert torch.equal(torch.cat([part.target for part in parts]), whole.target)
+    assert sum(part.counted for part in parts) == whole.counted == 4
+    assert tuple(p for part in parts for p in part.positions) == whole.positions
+    assert parts[0].clean is parts[0].image, "no second copy where nothing was recoloured"
