@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -179,9 +180,19 @@ def _disparities(teacher: Teacher, photos: list[_Photo], job: Job) -> list[tuple
                 f"{photo.key}: the teacher's map is not finite", hint="check the teacher with datk validate"
             )
         error = _flip_error(one, other) if check[index] else None
+        one, other = (shrunk(m, section.max_side) for m in (one, other))
         average = np.asarray((one + other) / 2, np.float32) if section.flip_average else one
         found.append((average, error))
     return found
+
+
+def shrunk(disparity: NDArray[np.float32], max_side: int | None) -> NDArray[np.float32]:
+    """(h, w) float32 with its longest side brought down to max_side by area averaging; smaller maps as they are."""
+    h, w = disparity.shape
+    if max_side is None or max(h, w) <= max_side:
+        return disparity
+    size = (max(1, round(w * max_side / max(h, w))), max(1, round(h * max_side / max(h, w))))
+    return np.asarray(cv2.resize(disparity, size, interpolation=cv2.INTER_AREA))
 
 
 def _flip_error(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

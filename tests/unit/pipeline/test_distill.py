@@ -41,7 +41,7 @@ def test_own_images_without_budget_follow_the_papers_schedule() -> None:
 
 
 def test_a_teacher_checkpoint_replaces_the_trained_one() -> None:
-    recipe, _ = distill_recipe(DistillRequest(size="tiny", teacher=Path("t.pth")))
+    recipe, _ = distill_recipe(DistillRequest(size="tiny", teacher="t.pth"))
     assert recipe.teacher is None and recipe.checkpoints.teacher == "t.pth"
 
 

@@ -29,7 +29,10 @@ class Size(StrEnum):
 
 def command(
     size: Annotated[Size, typer.Option(help="Student.")] = Size.small,
-    teacher: Annotated[Path | None, typer.Option(help="Teacher checkpoint (.pth, .safetensors).")] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Teacher: checkpoint (.pth, .safetensors), hf:FOLDER_OR_ID or marigold:..."),
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of unlabelled photographs.")] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="Pre-trained DINOv2 encoder of the student's size: start and feature source.")

@@ -35,7 +35,7 @@ def command(
         Path | None, typer.Option(help="Folder of photographs that quantisation is calibrated on.")
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Checkpoint to judge against. Default: the weights themselves.")
+        str | None, typer.Option(help="Checkpoint or hf:MODEL to judge against. Default: the weights themselves.")
     ] = None,
     kind: Annotated[Kind | None, typer.Option(help="What the weights return, where the file does not tell.")] = None,
     max_depth: Annotated[

@@ -25,7 +25,9 @@ class Format(StrEnum):
 
 
 def command(
-    teacher: Annotated[str, typer.Option(help="Teacher checkpoint (.pth, .safetensors).")],
+    teacher: Annotated[
+        str, typer.Option(help="Checkpoint (.pth, .safetensors), hf:FOLDER_OR_ID or marigold:FOLDER_OR_ID")
+    ],
     images: Annotated[str, typer.Option(help="Folder, list:FILE, tar:SHARDS, lmdb:DIR or PRESET:DIR.")],
     out: Annotated[Path, typer.Option(help="Folder for the labels.")],
     workers: Annotated[
@@ -45,6 +47,9 @@ def command(
     leak_distance: Annotated[
         int, typer.Option(min=0, max=64, help="Differing bits of 64 up to which an image counts as a benchmark's.")
     ] = 8,
+    max_side: Annotated[
+        int | None, typer.Option(min=14, help="Longest side of a stored label; larger maps are shrunk.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads a worker; they belong to the job's bytes.")] = 1,
     lease: Annotated[
         float, typer.Option(min=1, help="Seconds of silence after which another machine's worker counts as gone.")
@@ -68,6 +73,7 @@ def command(
         format=format.value,
         leak_distance=leak_distance,
         threads=threads,
+        max_side=max_side,
     )
     request = LabelRequest(teacher, images, out, section, tuple(keep_out or ()), workers, lease)
     if dry_run:

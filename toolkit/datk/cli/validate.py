@@ -24,7 +24,10 @@ def command(
     reference: Annotated[
         Path | None, typer.Option(help="Float checkpoint to compare with. Default: the run's student.")
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="Teacher checkpoint. Default: the run's.")] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Teacher: checkpoint, hf:FOLDER_OR_ID or marigold:... Default: the run's."),
+    ] = None,
     input_size: Annotated[str | None, typer.Option(help="Checkpoints only: 518 or HxW.")] = None,
     max_drop: Annotated[
         float, typer.Option(help="Largest accepted drop on the bench, percentage points, paired.")

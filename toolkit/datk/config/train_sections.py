@@ -134,6 +134,8 @@ class PseudoLabelSection(StrictSection):
     """Every how many images the mirror image is predicted as well, to tell how consistent the teacher is."""
     leak_distance: int = Field(default=8, ge=0, le=64)
     """Images whose 64-bit perceptual hash differs in at most so many bits from a benchmark's image are left out."""
+    max_side: int | None = Field(default=None, ge=PATCH)
+    """Longest side in pixels of a stored label; larger maps are shrunk by averaging (Depth Pro's have 1536)."""
     threads: int = Field(default=1, ge=1)
     """Threads of arithmetic a worker has on a CPU. They change the last bits, so they belong to the job."""
 

@@ -13,6 +13,7 @@ from datk.config.load import find_recipe, recipe_from_dict
 from datk.config.schema import Recipe
 from datk.depth.io_spec import Size
 from datk.errors import UsageError
+from datk.models.outside import is_outside
 
 EMBEDDED_BUDGET_S = 600.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -31,7 +32,7 @@ class DistillRequest:
     """What was typed."""
 
     size: str
-    teacher: Path | None = None
+    teacher: str | None = None
     images: Path | None = None
     encoder: Path | None = None
     """Pre-trained DINOv2 encoder of the student's size."""
@@ -71,8 +72,11 @@ def distill_recipe(request: DistillRequest) -> tuple[Recipe, list[str]]:
     if request.teacher is None:
         said.append("no --teacher: the quickstart's own, trained here on synthetic images")
     else:
-        base["checkpoints"] = {"teacher": str(request.teacher)}
+        base["checkpoints"] = {"teacher": request.teacher}
         base.pop("teacher", None)
+        if is_outside(request.teacher) and request.encoder is None:
+            student["feature_source"] = "off"
+            said.append("no --encoder: no feature alignment, for this teacher has no encoder of ours")
     if student.get("init") == "teacher" and (request.teacher is not None or request.size != base["teacher"]["size"]):
         student["init"] = "scratch"
         said.append("the student starts from random weights: the teacher has another size")

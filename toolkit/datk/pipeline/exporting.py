@@ -14,6 +14,7 @@ from datk.depth.io_spec import Size
 from datk.errors import UsageError
 from datk.pipeline.execute import Selection
 from datk.pipeline.runs import ROOT, STUDENT, newest_run
+from datk.pipeline.steps.teacher import spec_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ExportRequest:
     precisions: tuple[str, ...] = ()
     input_size: Size | None = None
     calibration: Path | None = None
-    teacher: Path | None = None
+    teacher: str | None = None
     kind: str | None = None
     max_depth_m: float | None = None
     bench: str = "mini"
@@ -71,7 +72,7 @@ def _from_checkpoint(request: ExportRequest, checkpoint: Path, sections: tuple[T
         "description": f"{checkpoint.name}, exported by `datk export`",
         "checkpoints": {
             "student": str(checkpoint),
-            "teacher": str(request.teacher) if request.teacher else None,
+            "teacher": request.teacher,
             "kind": request.kind,
             "max_depth_m": request.max_depth_m,
         },
@@ -122,7 +123,7 @@ def _own_copies(kept: Recipe, run_dir: Path) -> CheckpointsSection:
     if kept.checkpoints.student is not None:
         own |= {"student": str(run_dir / STUDENT / "student.safetensors"), "kind": None, "max_depth_m": None}
     if kept.checkpoints.teacher is not None:
-        own["teacher"] = str(run_dir / "10-teacher" / "teacher.safetensors")
+        own["teacher"] = spec_of(run_dir / "10-teacher")
     return kept.checkpoints.model_copy(update=own)
 
 

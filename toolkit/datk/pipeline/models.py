@@ -12,6 +12,7 @@ from datk.artifact.manifest import FILE_NAME, read_manifest
 from datk.depth.io_spec import Contract, Size
 from datk.depth.runner import Runner
 from datk.errors import DataError, UsageError
+from datk.models.outside import is_outside
 from datk.pipeline.steps import weights
 from datk.targets.base import Target
 
@@ -32,6 +33,8 @@ def open_model(
     else by the official rule: short side at least 518, aspect kept.
     Raises UsageError, DataError, CheckpointError or EnvironmentLacks.
     """
+    if is_outside(str(path)):
+        return _open_outside(str(path), input_size)
     if not path.exists():
         raise UsageError(f"{path}: no such model", hint="name an artifact, an export folder or a checkpoint")
     artifact, target = find_artifact(path)
@@ -51,6 +54,8 @@ def find_artifact(path: Path) -> tuple[Path, Target | None]:
 
     path: an export folder (its manifest names the artifact), an artifact, or a checkpoint.
     """
+    if is_outside(str(path)):
+        return path, None
     if path.is_dir() and (path / FILE_NAME).is_file():
         facts = read_manifest(path).facts
         if "artifact" in facts:
@@ -80,6 +85,17 @@ def read_contract(artifact: Path) -> Contract:
         raise DataError(f"{path}: no contract beside {artifact.name}", hint="keep contract.json with it") from error
     except (ValueError, ValidationError) as error:
         raise DataError(f"{path}: not a contract: {error}") from error
+
+
+def _open_outside(spec: str, input_size: Size | None) -> Runner:
+    """A teacher from elsewhere as a Runner; without input_size photographs keep their own, as it likes them."""
+    from datk.config.train_sections import PseudoLabelSection
+    from datk.depth.teacher import TeacherRunner
+    from datk.pipeline.teachers import open_teacher
+
+    size = input_size or (518, 518)
+    teacher = open_teacher(spec, PseudoLabelSection(), device="cpu", precision="fp32")
+    return TeacherRunner(teacher, size, name=Path(spec.partition(":")[2]).name)
 
 
 def _open_checkpoint(path: Path, input_size: Size | None, kind: str | None, max_depth_m: float | None) -> Runner:

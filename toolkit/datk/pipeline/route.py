@@ -31,6 +31,7 @@ from datk.pipeline.steps import (
 )
 from datk.pipeline.steps.photos import keys_sha256
 from datk.pipeline.steps.weights import trained_size
+from datk.pipeline.teachers import teacher_digest
 from datk.targets.base import Target
 
 TORCH = ("torch", "numpy", "opencv-python-headless")
@@ -120,9 +121,9 @@ def _teacher(recipe: Recipe) -> Stage:
             name="10-teacher",
             verb="teacher",
             title=f"load teacher {Path(checkpoint).name}",
-            run=partial(teacher.load, Path(checkpoint)),
+            run=partial(teacher.load, checkpoint),
             section={},
-            files=(_file_ref("teacher", checkpoint),),
+            files=(("teacher", Path(checkpoint).name, teacher_digest(checkpoint)),),
             tools=("torch", "safetensors"),
             code=("models",),
         )

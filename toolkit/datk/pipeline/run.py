@@ -13,6 +13,7 @@ from datk.pipeline.execute import Planned, Selection, execute, plan_stages
 from datk.pipeline.route import stages_of
 from datk.pipeline.stage import Reporter
 from datk.pipeline.steps import weights
+from datk.pipeline.teachers import check_teacher
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,4 @@ def _read_checkpoints(recipe: Recipe) -> None:
     if given.student is not None:
         weights.read(Path(given.student), given.kind, given.max_depth_m)
     if given.teacher is not None:
-        weights.read(Path(given.teacher))
+        check_teacher(given.teacher)

@@ -14,10 +14,12 @@ from datk.depth.runner import Runner
 from datk.errors import CheckpointError
 from datk.pipeline.measuring import Clock, Setting, measure, open_bench
 from datk.pipeline.models import find_artifact, open_model
-from datk.pipeline.reference import float_net, reference
+from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.runs import STUDENT, artifacts_of, newest_run, run_of
 from datk.pipeline.stage import Reporter
 from datk.pipeline.steps.photos import photo_set
+from datk.pipeline.steps.teacher import spec_of
+from datk.pipeline.teachers import teacher_digest
 
 NO_REFERENCE = "no float reference: not part of a run and no --reference CHECKPOINT"
 
@@ -32,7 +34,7 @@ class ValidateRequest:
     images: Path | None = None
     count: int = 64
     reference: Path | None = None
-    teacher: Path | None = None
+    teacher: str | None = None
     input_size: Size | None = None
     max_drop_pp: float = 1.0
     latency_runs: int = 30
@@ -111,7 +113,7 @@ def _judge(
     base = _weights(request.reference, run_dir, STUDENT, "student.safetensors")
     if is_checkpoint and request.reference is None:
         base = None
-    teacher = _weights(request.teacher, run_dir, "10-teacher", "teacher.safetensors")
+    teacher = request.teacher or (spec_of(run_dir / "10-teacher") if run_dir is not None else None)
     size = runner.input_size
     precision, checks = "fp32", {}
     if (artifact.parent / FILE_NAME).is_file():
@@ -122,7 +124,7 @@ def _judge(
         setting,
         reference=reference(*base, size, "float student") if base else None,
         clock=Clock(candidate=timed, reference=float_net(*base, size, "float student")) if base else None,
-        teacher=reference(*teacher, size, "teacher") if teacher else None,
+        teacher=teacher_reference(teacher, teacher_digest(teacher), size, runner.depth_kind) if teacher else None,
         precision=precision,
         checks=checks,
         progress=reporter.progress,

@@ -236,3 +236,9 @@ def test_labels_find_their_images_again_unless_these_have_changed(tmp_path: Path
     (folder / "p002.png").rename(folder / "q.png")
     with pytest.raises(DataError, match="not the 5 images that were labelled"):
         images_of(labels)
+
+
+def test_large_maps_are_shrunk_to_the_longest_side_asked_for(images: ImageSource, tmp_path: Path) -> None:
+    label_images(BrightTeacher(), images, tmp_path, SECTION.model_copy(update={"max_side": 14}))
+    found = open_labels(tmp_path).label(0)
+    assert found.shape == (9, 14) and found.min() == 0 and found.max() == 1

@@ -133,7 +133,11 @@ def test_a_named_shard_is_labelled_once(folder: Path, tmp_path: Path) -> None:
     assert label_and_publish(job, 1, images, BrightTeacher()) == "finished before"
 
 
-def test_two_processes_leave_what_one_leaves(alone: Path, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])  # spawn: 2 interpreters
+def test_two_processes_leave_what_one_leaves(
+    alone: Path, folder: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working, "SPAWN", multiprocessing.get_context(start))
     images, told = open_images(folder), []
     job = start_job(BrightTeacher(), images, tmp_path / "two", SMALL)
     found = run_workers(job, partial(open_toy, folder), 2, progress=lambda done, total: told.append((done, total)))

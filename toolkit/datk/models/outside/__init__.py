@@ -47,6 +47,16 @@ def open_outside(spec: str, *, device: str, precision: str) -> OutsideTeacher:
     return family.open(folder, spec=spec, device=device, precision=precision)
 
 
+def check_outside(spec: str) -> tuple[Path, str]:
+    """(folder, digest of the model), without loading it. Raises like open_outside."""
+    from datk.models.outside.folder import folder_digest, model_folder
+
+    prefix, _, rest = spec.partition(":")
+    folder = model_folder(rest, spec=spec)
+    _family_of(prefix, folder)
+    return folder, folder_digest(folder)
+
+
 def _family_of(prefix: str, folder: Path) -> Family:
     candidates = [f for f in families() if f.prefix == prefix]
     file = folder / candidates[0].config_file

@@ -84,7 +84,7 @@ class OutsideTeacher(ABC):
 def load_net(folder: Path, *, spec: str) -> Any:
     """The Hugging Face depth net of a folder, float32, on the CPU.
 
-    Raises EnvironmentLacks without transformers, CheckpointError for weights that do not fit or need code of the folder.
+    Raises EnvironmentLacks without transformers, CheckpointError for weights that do not fit or cannot be read.
     """
     try:
         from transformers import AutoModelForDepthEstimation

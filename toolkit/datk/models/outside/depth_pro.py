@@ -39,12 +39,13 @@ class DepthProTeacher(OutsideTeacher):
     def run(self, net: Any, pixels: Tensor) -> Tensor:
         """The net's canonical inverse depth, times width / focal length where it tells the field of view."""
         out = net(pixel_values=pixels)
-        canonical = out.predicted_depth.float()  # (B, side, side)
+        canonical: Tensor = out.predicted_depth.float()  # (B, side, side)
         if self.depth_kind is DepthKind.DISPARITY_AFFINE_INVARIANT:
             return canonical
         width_over_focal = 2 * torch.tan(0.5 * torch.deg2rad(out.field_of_view.float()))  # (B,)
         inverse = canonical * width_over_focal[:, None, None]
-        return 1 / inverse.clamp(*INVERSE_LIMITS)
+        depth_m: Tensor = 1 / inverse.clamp(*INVERSE_LIMITS)
+        return depth_m
 
 
 def open_depth_pro(folder: Path, *, spec: str, device: str, precision: str) -> OutsideTeacher:

@@ -34,7 +34,7 @@ class MarigoldTeacher(OutsideTeacher):
     steps: int
 
     def prepare(self, photo: ImageU8) -> Prepared:
-        """Long side to `long_side`, bilinear with smoothing, 0..1; the pipeline pads to its own multiple and cuts back."""
+        """Long side to `long_side`, bilinear with smoothing, 0..1; the pipeline pads and cuts back by itself."""
         pixels = torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None].float() / 255
         longest = max(photo.shape[:2])
         size = [max(1, side * self.long_side // longest) for side in photo.shape[:2]]

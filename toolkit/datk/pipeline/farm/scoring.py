@@ -15,9 +15,11 @@ from datk.pipeline.farm.figures import NO_FIGURE, figures_of, round_medians, thr
 from datk.pipeline.farm.inputs import RecordedRunner
 from datk.pipeline.farm.request import Item
 from datk.pipeline.measuring import Setting, measure
-from datk.pipeline.reference import reference
+from datk.pipeline.reference import reference, teacher_reference
 from datk.pipeline.runs import STUDENT
 from datk.pipeline.stage import Reporter
+from datk.pipeline.steps.teacher import spec_of
+from datk.pipeline.teachers import teacher_digest
 
 TEACHER = "10-teacher"
 Status = Literal["passed", "rejected", "not measured", "unsupported"]
@@ -108,10 +110,7 @@ def score(item: Item, folder: Path, run_dir: Path, setting: Setting, reporter: R
         maps=maps_of(result, folder),
         rows=item.inputs.rows,
     )
-    student, teacher = (
-        _weights(run_dir, STUDENT, "student.safetensors"),
-        _weights(run_dir, TEACHER, "teacher.safetensors"),
-    )
+    student, teacher = _weights(run_dir, STUDENT, "student.safetensors"), spec_of(run_dir / TEACHER)
     assert student is not None
     size = contract.input_size
     measured = measure(
@@ -119,7 +118,7 @@ def score(item: Item, folder: Path, run_dir: Path, setting: Setting, reporter: R
         setting,
         reference=reference(*student, size, "float student"),
         clock=None,
-        teacher=reference(*teacher, size, "teacher") if teacher else None,
+        teacher=(teacher_reference(teacher, teacher_digest(teacher), size, contract.depth_kind) if teacher else None),
         precision=a.precision,
         checks=checks,
         progress=reporter.progress,

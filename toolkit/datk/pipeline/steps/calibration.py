@@ -15,8 +15,9 @@ from datk.config.train_sections import PseudoLabelSection
 from datk.data.photos import check_held_out
 from datk.errors import DataError
 from datk.pipeline.stage import Outcome, StageRun
-from datk.pipeline.steps import weights
 from datk.pipeline.steps.photos import PhotoSource, photo_set
+from datk.pipeline.steps.teacher import spec_of
+from datk.pipeline.teachers import open_teacher
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,21 +46,14 @@ def run(
 
     Raises DataError when a candidate is also held out for validation, or no candidate has a usable label.
     """
-    from datk.train.labelling.net_teacher import NetTeacher
     from datk.train.labelling.read import left_out
     from datk.train.pseudo_label import label_images
 
     source, file = labeller.split("/")
-    checkpoint = weights.read(stage.folder(source) / file)
+    spec = spec_of(stage.folder(source)) or str(stage.folder(source) / file)
     found = photo_set(section.images, "calibration", ceil(SPARE * section.count), seed=stage.seed)
     check_held_out(photo_set(photos.validation, "validation", None, seed=stage.seed).paths, found.paths)
-    teacher = NetTeacher(
-        checkpoint.net,
-        source=source,
-        licence=checkpoint.licence,
-        input_size=labels.input_size,
-        short_side=labels.short_side,
-    )
+    teacher = open_teacher(spec, labels, source=source)
     label_images(
         teacher, PhotoSource(found, name="calibration"), stage.out / LABELS, labels, progress=stage.reporter.progress
     )

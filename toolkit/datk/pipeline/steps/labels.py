@@ -10,9 +10,9 @@ from datk.config.schema import PhotosSection
 from datk.config.train_sections import PseudoLabelSection
 from datk.data.photos import check_held_out
 from datk.pipeline.stage import Outcome, StageRun
-from datk.pipeline.steps import weights
 from datk.pipeline.steps.photos import photo_set, training_images
-from datk.pipeline.steps.teacher import FILE as TEACHER_FILE
+from datk.pipeline.steps.teacher import spec_of
+from datk.pipeline.teachers import open_teacher
 
 NAME = "20-pseudo-labels"
 
@@ -42,20 +42,14 @@ def where(images: str) -> str | None:
 def run(section: PseudoLabelSection, photos: PhotosSection, stage: StageRun) -> Outcome:
     """Label the training photographs; finished shards are kept, the others added."""
     from datk.train.labelling.keep_out import benchmark_images
-    from datk.train.labelling.net_teacher import NetTeacher
     from datk.train.pseudo_label import label_images
 
-    checkpoint = weights.read(stage.folder("10-teacher") / TEACHER_FILE)
     found = training_images(photos.images, seed=stage.seed)
     if photos.validation != "builtin":
         check_held_out(photo_set(photos.validation, "validation", None, seed=stage.seed).paths, found.paths)
-    teacher = NetTeacher(
-        checkpoint.net,
-        source="10-teacher",
-        licence=checkpoint.licence,
-        input_size=section.input_size,
-        short_side=section.short_side,
-    )
+    spec = spec_of(stage.folder("10-teacher"))
+    assert spec is not None, "the teacher's stage is finished"
+    teacher = open_teacher(spec, section, source="10-teacher")
     keep_out = benchmark_images(())
     try:
         summary = label_images(

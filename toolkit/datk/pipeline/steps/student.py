@@ -15,7 +15,7 @@ from datk.config.train_sections import StudentSection
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import data, labels, weights
 from datk.pipeline.steps.photos import training_images
-from datk.pipeline.steps.teacher import FILE as TEACHER_FILE
+from datk.pipeline.steps.teacher import net_and_licence
 from datk.pipeline.steps.training import training_outcome
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ def distil(section: StudentSection, photos: PhotosSection, sets: Sequence[SetSec
     from datk.train.student import distill
 
     seed = stage.seed if section.seed is None else section.seed
-    teacher = weights.read(stage.folder("10-teacher") / TEACHER_FILE) if "10-teacher" in stage.needs else None
-    licence = teacher.licence if teacher is not None else weights.licence_of_start(section.checkpoint)
+    teacher, licence = None, weights.licence_of_start(section.checkpoint)
+    if "10-teacher" in stage.needs:
+        teacher, licence = net_and_licence(stage.folder("10-teacher"))
     folder, images, labelled, learnt = None, None, None, []
     if section.uses_labels:
         learnt += stage.manifest(labels.NAME).datasets
@@ -49,7 +50,7 @@ def distil(section: StudentSection, photos: PhotosSection, sets: Sequence[SetSec
     result = distill(
         section,
         folder,
-        teacher.net if teacher is not None else None,
+        teacher,
         stage.out,
         seed=seed,
         progress=stage.reporter.progress,

@@ -12,9 +12,10 @@ from datk.depth.runner import Runner
 from datk.evaluate.cached_runner import CachedRunner
 from datk.evaluate.torch_runner import TorchRunner
 from datk.pipeline.measuring import Clock, Measured, Setting, input_path_distance, measure, open_bench, save_samples
-from datk.pipeline.reference import float_net, reference
+from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps.photos import PhotoSet, photo_set
+from datk.pipeline.steps.teacher import spec_of
 from datk.targets.base import Target
 
 STUDENT = "30-student"
@@ -95,7 +96,9 @@ def _references(stage: StageRun, size: Size) -> tuple[CachedRunner, CachedRunner
     student_net = reference(*_weights(stage, STUDENT, "student.safetensors"), size, "float student")
     if TEACHER not in stage.needs:
         return student_net, None
-    return student_net, reference(*_weights(stage, TEACHER, "teacher.safetensors"), size, "teacher")
+    spec = spec_of(stage.folder(TEACHER))
+    assert spec is not None, "the teacher's stage is finished"
+    return student_net, teacher_reference(spec, stage.manifest(TEACHER).digest, size, student_net.depth_kind)
 
 
 def _plain(stage: StageRun, size: Size) -> TorchRunner:
