@@ -190,6 +190,56 @@ def quarantine(
     say(f"{device} is set aside for {hours:g} h: {reason}")
 
 
+@app.command("history", help="Scored results, oldest first; as a table, CSV or an offline page with trends.")
+def history(
+    device: Annotated[str | None, typer.Option(help="Only this device's.")] = None,
+    artifact: Annotated[str | None, typer.Option(help="Only this artifact's: TARGET-PRECISION.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a CSV file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page.")] = None,
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """See help."""
+    from datk.artifact.files import write_text
+    from datk.cli.console import print_json, print_table, say
+    from datk.report.farm_page import dashboard, history_csv
+
+    rows = _store(store).history(device=device, artifact=artifact)
+    for path, text in ((csv, history_csv), (html, dashboard)):
+        if path is not None:
+            write_text(path, text(rows))
+            say(f"written: {path}")
+    if json:
+        print_json(rows)
+    elif csv is None and html is None:
+        cells = [[r["at"], r["device"], r["artifact"], r["verdict"], r["release"] or r["run"]] for r in rows]
+        print_table("history", ["when", "device", "artifact", "verdict", "release"], cells)
+
+
+@app.command("compare", help="Two releases (or runs) on the same devices; exit code 3 when something got worse.")
+def compare(
+    before: Annotated[str, typer.Argument(help="Release or run.")],
+    after: Annotated[str, typer.Argument(help="Release or run.")],
+    store: StorePath = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """See help. Worse: a verdict that fell, or more fallback operators. Latencies are shown; `farm run` gates them."""
+    from datk.cli.console import print_json, print_table
+    from datk.errors import GateFailed, UsageError
+    from datk.report.farm_page import COMPARED, changes
+
+    found = changes(_store(store).history(), before, after)
+    if not found:
+        raise UsageError(f"no results of {before} or {after}", hint="`datk farm history` lists releases and runs")
+    if json:
+        print_json([vars(c) | {"worse": c.worse} for c in found])
+    else:
+        rows = [[c.device, c.artifact, *c.cells(), c.worse or ""] for c in found]
+        print_table(f"{before} → {after}", ["device", "artifact", *[h for _, h, _ in COMPARED], "worse"], rows)
+    if worse := [f"  {c.artifact} on {c.device}: {c.worse}" for c in found if c.worse]:
+        raise GateFailed(f"{len(worse)} got worse from {before} to {after}\n" + "\n".join(worse))
+
+
 def _words(values: list[str]) -> list[str]:
     return [word.strip() for value in values for word in value.split(",") if word.strip()]
 

@@ -59,7 +59,7 @@ def summary_table(run_dir: Path) -> VerdictTable:
 def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> str:
     """Fill one of datk.report's templates; everything is escaped for the format the template writes."""
     return str(
-        _environment()
+        environment()
         .get_template(template)
         .render(
             s=summary,
@@ -73,7 +73,8 @@ def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> s
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of datk.report with its filters; what a template writes is escaped for its format."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     folder = files("datk.report") / "templates"
