@@ -119,3 +119,46 @@ def check(
         shown = "\n".join(f"  {p}" for p in report.problems[:20])
         more = f"\n  and {len(report.problems) - 20} more: --json lists all" if len(report.problems) > 20 else ""
         raise DataError(f"{len(report.problems)} problems in {folder}\n{shown}{more}")
+
+
+@app.command("pack", help="Pack images into tar shards, resized once; run again to continue, anywhere, with --part.")
+def pack(
+    images: Annotated[str, typer.Argument(help="DIR, list:FILE, tar:SHARDS, lmdb:DIR or PRESET:DIR.")],
+    out: Annotated[Path, typer.Option(help="Folder of the shards: shard-000000.tar, its manifest beside it.")],
+    short_side: Annotated[
+        int, typer.Option(min=0, help="Larger images are made this small, in pixels; 0: never.")
+    ] = 600,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEGs.")] = 95,
+    per_shard: Annotated[int, typer.Option(min=1, help="Images a shard.")] = 5000,
+    part: Annotated[str, typer.Option(help="K/N: every N-th shard from the K-th, for N machines.")] = "1/1",
+    json: Json = False,
+) -> None:
+    """See help."""
+    import re
+    from dataclasses import asdict
+
+    from datk.cli.console import print_json, reporter, say
+    from datk.data.packing import Packing
+    from datk.data.packing import pack as pack_images
+    from datk.data.sources import open_images
+    from datk.errors import UsageError
+
+    match = re.fullmatch(r"(\d+)/(\d+)", part)
+    if match is None:
+        raise UsageError(f"--part {part}: expected K/N such as 2/8")
+    packing = Packing(short_side=short_side or None, quality=quality, per_shard=per_shard)
+    with reporter() as terminal:
+        terminal.stage("pack", f"pack {images}", "running")
+        done = pack_images(
+            open_images(images),
+            out,
+            packing,
+            part=(int(match[1]) - 1, int(match[2])),
+            progress=terminal.progress,
+        )
+    if json:
+        print_json({"out": str(out), **asdict(done)})
+    else:
+        say(f"{done.images} images in {done.shards} shards in {out}: {done.written} written, {done.kept} were there")
+    if done.left_out:
+        say(f"note: {done.left_out} images cannot be read; each shard's manifest names its own with the reason")
