@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import sys
-import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ import datk.errors
 from datk.artifact.files import write_json
 from datk.depth.teacher import Teacher
 from datk.errors import DataError, DatkError, EnvironmentLacks
+from datk.measure.worker_process import end_with_parent
 from datk.train.labelling.claims import Board, Lease, LeaseLost
 from datk.train.labelling.job import SCHEMA, Images, Job, open_job
 from datk.train.labelling.quality import QualityTally
@@ -218,7 +217,7 @@ def _one_shard(job: Job, lease: Lease, teacher: Teacher, images: Images, progres
 
 def _worker(out: Path, opener: Open, lease_s: float, first: int, place: int, errors: Any) -> None:
     """A worker process. What a user can mend is told by the parent; anything else is a bug and its traceback."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())
     try:
@@ -232,14 +231,6 @@ def _worker(out: Path, opener: Open, lease_s: float, first: int, place: int, err
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)  # the parent, interrupted by the same key, says how to go on
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed has nobody to tell: it ends, and its lease with it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _tell(job: Job, board: Board, progress: Progress | None) -> None:

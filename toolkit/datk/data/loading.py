@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from datk.errors import DatkError, EnvironmentLacks
 from datk.measure.phases import take
+from datk.measure.worker_process import end_with_parent
 
 T = TypeVar("T")
 
@@ -146,6 +147,7 @@ def _begin_worker(make: Callable[[int], Any]) -> None:
     """The workers are the parallelism: OpenCV must not start threads of its own in each."""
     import cv2
 
+    end_with_parent()
     cv2.setNumThreads(1)
     _MAKE.append(make)
 

@@ -27,6 +27,7 @@ from datk.data.synthetic.materials import Surface
 from datk.data.synthetic.renderer import Renderer, choose_renderer, open_renderer
 from datk.data.synthetic.scene import Scene, Size
 from datk.errors import DataError, UsageError
+from datk.measure.worker_process import end_with_parent
 
 INDEX_SCHEMA = 1
 _CHUNK = 8
@@ -263,7 +264,7 @@ def _run(job: _Job, todo: list[int], kept: list[int], workers: int | None) -> It
             device.close()
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         running = set()
         try:
             for chunk in chunks:
