@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench docs venv clean
+.PHONY: demo test test-slow lint bench experiment docs venv clean
 
 demo: $(STAMP)
 	$(BIN)/datk run recipes/quickstart.yaml
@@ -23,6 +23,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
+
+experiment: $(STAMP)
+	$(BIN)/python docs/experiments/beyond.py runs/experiments/beyond
 
 docs: $(STAMP)
 	$(BIN)/python docs/make_cli_page.py

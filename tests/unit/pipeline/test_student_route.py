@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datk.config.load import recipe_from_dict
-from datk.errors import RecipeError, UsageError
+from datk.errors import EnvironmentLacks, RecipeError, UsageError
 from datk.pipeline.route import stages_of
 from datk.pipeline.stage import Stage
 
 
-def _stages(student: dict[str, Any], targets: tuple[dict[str, Any], ...] = ()) -> dict[str, Stage]:
-    value = {"name": "r", "teacher": {"size": "tiny"}, "student": {"size": "tiny", **student}, "targets": list(targets)}
+def _stages(student: dict[str, Any], targets: tuple[dict[str, Any], ...] = (), **more: Any) -> dict[str, Stage]:
+    student = {"size": "tiny", **student}
+    value = {"name": "r", "teacher": {"size": "tiny"}, "student": student, "targets": list(targets), **more}
     return {stage.name: stage for stage in stages_of(recipe_from_dict(value, where="test"))}
 
 
@@ -22,9 +24,17 @@ def test_labelled_images_make_the_student_wait_for_the_synthetic_ones() -> None:
     assert "05-synthetic" not in _stages({})["30-student"].needs
 
 
-def test_several_teachers_are_refused_where_there_is_one() -> None:
-    with pytest.raises(RecipeError, match="pseudo-labels of several teachers, a recipe makes one's"):
+def test_each_teacher_has_a_share_and_a_folder_of_labels(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="do not belong together"):
         _stages({"teacher_weights": [7.0, 3.0]})
+    photos = {"more_labels": [str(tmp_path)]}
+    with pytest.raises(EnvironmentLacks, match="finished pseudo-labels; datk pseudo-label"):
+        _stages({"teacher_weights": [7.0, 3.0]}, photos=photos)
+    (tmp_path / "index.json").write_text("{}")
+    with pytest.raises(RecipeError, match="do not belong together"):
+        _stages({}, photos=photos)
+    found = _stages({"teacher_weights": [7.0, 3.0]}, photos=photos)["30-student"]
+    assert [role for role, _, _ in found.files] == ["more labels"]
 
 
 def test_a_target_that_cannot_take_the_students_encoder_is_refused_before_training() -> None:

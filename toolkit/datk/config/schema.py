@@ -42,6 +42,8 @@ class PhotosSection(Section):
     of them. The student learns from these alone unless it says otherwise."""
     labels: str | None = None
     """Folder of finished labels of these images (`datk pseudo-label`); None: the teacher labels them in this run."""
+    more_labels: tuple[str, ...] = ()
+    """Folders of other teachers' finished labels of the same images, for student.teacher_weights."""
     validation: str = "builtin"
     """"builtin" = the shipped validation split; else a folder disjoint from `images`."""
     validation_count: int = Field(default=64, ge=1)

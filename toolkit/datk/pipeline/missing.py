@@ -32,9 +32,9 @@ def _missing(recipe: Recipe) -> Iterator[str]:
         for spec in recipe.photos.images.split(";"):
             if (line := _missing_images(spec.strip())) is not None:
                 yield line
-        labels = recipe.photos.labels
-        if labels is not None and not (Path(labels) / "index.json").is_file():
-            yield f"{labels}: finished pseudo-labels; datk pseudo-label --teacher CKPT --images SRC --out {labels}"
+        for labels in filter(None, (recipe.photos.labels, *recipe.photos.more_labels)):
+            if not (Path(labels) / "index.json").is_file():
+                yield f"{labels}: finished pseudo-labels; datk pseudo-label --teacher CKPT --images SRC --out {labels}"
     yield from _missing_weights(recipe)
 
 

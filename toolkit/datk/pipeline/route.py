@@ -183,10 +183,12 @@ def _student(recipe: Recipe) -> Stage:
 
 
 def _distilled(recipe: Recipe, section: StudentSection, *, with_teacher: bool) -> Stage:
-    if section.teacher_weights is not None:
+    more = recipe.photos.more_labels
+    if len(section.teacher_weights or (1.0,)) != 1 + len(more):
         raise RecipeError(
-            f"{recipe.name}: student.teacher_weights needs pseudo-labels of several teachers, a recipe makes one's",
-            hint="label the same photographs with each (datk pseudo-label), then datk.train.student.distill takes them",
+            f"{recipe.name}: student.teacher_weights and photos.more_labels do not belong together: the first share is "
+            f"of this recipe's own teacher (or photos.labels), and one follows for each of {len(more)} further folders",
+            hint="datk pseudo-label --teacher CKPT --images SRC --out DIR labels the same images with another teacher",
         )
     needs = ["10-teacher"] if with_teacher else []
     learnt = []
@@ -204,7 +206,10 @@ def _distilled(recipe: Recipe, section: StudentSection, *, with_teacher: bool) -
         run=partial(student.distil, section, recipe.photos, recipe.data),
         section=_dump(section),
         needs=tuple(needs),
-        files=tuple(_file_ref(role, str(path)) for role, path in starts.items() if path is not None),
+        files=(
+            *(_file_ref(role, str(path)) for role, path in starts.items() if path is not None),
+            *(_file_ref("more labels", str(Path(folder) / "index.json")) for folder in more),
+        ),
         together=True,
         tools=TORCH,
         code=(*DEPTH_CODE, "losses", "train", *DATA_CODE),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from datk.config.data_section import SetSection
 from datk.config.schema import PhotosSection
@@ -17,9 +16,6 @@ from datk.pipeline.steps import data, labels, weights
 from datk.pipeline.steps.photos import training_images
 from datk.pipeline.steps.teacher import net_and_licence
 from datk.pipeline.steps.training import training_outcome
-
-if TYPE_CHECKING:
-    pass
 
 FILE = "student.safetensors"
 
@@ -47,9 +43,12 @@ def distil(section: StudentSection, photos: PhotosSection, sets: Sequence[SetSec
         learnt += before
         labelled = data.labelled_sets(sets, stage, seed=seed) if sets else stage.folder("05-synthetic")
         licence = data.licence_of_weights(before, licence) if sets else licence
+    folders = None if folder is None else [folder, *map(Path, photos.more_labels)]
+    for other in photos.more_labels:
+        licence = f"{licence}; labels by weights under {open_labels(Path(other)).job.record['teacher']['licence']}"
     result = distill(
         section,
-        folder,
+        folders,
         teacher,
         stage.out,
         seed=seed,
