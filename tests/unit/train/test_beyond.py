@@ -40,7 +40,10 @@ SIZE = (28, 42)
 
 @dataclass(frozen=True)
 class FlatSource:
-    """Picture n is of brightness 20 n, its disparity a ramp; `mark` tells sources apart."""
+    """Picture n is of brightness 20 n, its disparity a ramp to the right or, for odd n, to the left.
+
+    `mark`, the farthest value, tells sources apart.
+    """
 
     count: int = 6
     mark: float = 0.0
@@ -51,6 +54,7 @@ class FlatSource:
     def load(self, index: int) -> TrainingSample:
         ramp = np.tile(np.linspace(self.mark, 1, 48, dtype=np.float32), (32, 1))
         image = np.full((32, 48, 3), 20 * index, np.uint8)
+        ramp = np.ascontiguousarray(ramp[:, :: -1 if index % 2 else 1])
         return TrainingSample(image, ramp, np.ones(ramp.shape, np.bool_))
 
 
@@ -78,6 +82,7 @@ def test_cutmix_pastes_pixels_and_targets_of_another_picture() -> None:
     same = (mixed.image == plain.image).all(1) & (mixed.target == plain.target)
     assert bool(same[~mixed.pasted].all()), "outside the rectangle nothing changes"
     changed = [bool((mixed.image[i, 0] != plain.image[i, 0]).any()) for i in range(6)]
+    assert bool((mixed.target != plain.target)[mixed.pasted].any()), "the target is pasted as well"
     assert sum(changed) >= 3, "a partner may be the picture itself, mostly it is not"
     assert mixed.samples == plain.samples
 
