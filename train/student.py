@@ -19,6 +19,7 @@ from datk.data.sources import ImageSource
 from datk.errors import UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.train.cross_context import cross_context
+from datk.train.end_to_end import EndToEnd
 from datk.train.features import Learner, feature_reference
 from datk.train.fit_and_save import TrainingSet, fit_and_save, training_set
 from datk.train.guarded import guarded
@@ -29,7 +30,8 @@ from datk.train.mixed import MixedBatches
 from datk.train.pseudo_label import INDEX
 from datk.train.result import TrainResult
 from datk.train.samples import Batches, order_of
-from datk.train.several_teachers import several_teachers
+from datk.train.several_teachers import LabelSource, several_teachers
+from datk.train.sources import PseudoLabelSource
 from datk.train.start import begun_from, copy_of, fingerprint, fresh_net, net_from_checkpoint, weights_digest
 from datk.train.student_step import StudentStep
 
@@ -45,16 +47,17 @@ def distill(
     stop_after: int | None = None,
     licence: str = "Apache-2.0",
     labelled: Path | LabelledSets | None = None,
-    images: ImageSource | None = None,
+    images: ImageSource | Sequence[ImageSource] | None = None,
 ) -> TrainResult:
     """Train on pseudo_labels (what label_images wrote); write out/student.safetensors and out/loss.csv.
 
-    pseudo_labels: one folder, or one for each of section.teacher_weights; None with learn_from: labelled. teacher:
-    gives features (feature_source: teacher_encoder), starting weights (init: teacher) or labels of closer looks
-    (cross_context); its other labels are read from the folder; None for one that is not our net. It stays frozen and
-    out of the student's file. licence: of the teacher's weights, which the student inherits. labelled: data sets, or a
-    folder of rendered images, where the section learns from them. images: what the labels belong to, by default opened
-    where they were labelled. Resumes like train_teacher.
+    pseudo_labels: one folder, one for each of section.teacher_weights, or without these several that are put end to
+    end, then with as many `images`; None with learn_from: labelled. teacher: gives features (feature_source:
+    teacher_encoder), starting weights (init: teacher) or labels of closer looks (cross_context); its other labels are
+    read from the folder; None for one that is not our net. It stays frozen and out of the student's file. licence: of
+    the teacher's weights, which the student inherits. labelled: data sets, or a folder of rendered images, where the
+    section learns from them. images: what the labels belong to, by default opened where they were labelled. Resumes
+    like train_teacher.
     Raises TrainingError, CheckpointError, DataError, UsageError, EnvironmentLacks.
     """
     folders = [pseudo_labels] if isinstance(pseudo_labels, Path) else list(pseudo_labels or ())
@@ -63,8 +66,7 @@ def distill(
     if exact is not None and section.learn_from == "labelled":
         source = exact
     else:
-        labels = [open_labels(folder) for folder in folders]
-        source = guarded(several_teachers(labels, images, section.teacher_weights), out)
+        source = guarded(_labelled_photos(folders, images, section), out)
     net, started_from = _starting_net(section, teacher, seed)
     reference = feature_reference(section, teacher)
     learner = Learner(net, reference.dim if reference else None, seed=seed)
@@ -122,6 +124,17 @@ def distill(
         progress=progress,
         stop_after=stop_after,
     )
+
+
+def _labelled_photos(
+    folders: Sequence[Path], images: ImageSource | Sequence[ImageSource] | None, section: StudentSection
+) -> LabelSource | EndToEnd:
+    labels = [open_labels(folder) for folder in folders]
+    if not isinstance(images, Sequence):
+        return several_teachers(labels, images, section.teacher_weights)
+    if section.teacher_weights is not None:
+        return several_teachers(labels, images[0], section.teacher_weights)
+    return EndToEnd([PseudoLabelSource(folder, source) for folder, source in zip(labels, images, strict=True)])
 
 
 def _labelled_source(section: StudentSection, labelled: Path | LabelledSets | None, out: Path) -> LabelledSource | None:

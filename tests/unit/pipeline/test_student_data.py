@@ -100,6 +100,19 @@ def test_the_pictures_of_a_labelled_set_can_be_labelled_anew(here: Path) -> None
     assert images.read(0).shape == (24, 32, 3)
 
 
+def test_labels_of_several_sets_are_put_end_to_end(here: Path, tmp_path: Path) -> None:
+    teacher = NetTeacher(fresh_net("tiny", seed=1), source="test", licence="MIT", input_size=(28, 28), device="cpu")
+    photos = unlabelled(here) | {"labels": [str(tmp_path / name) for name in ("one", "two")]}
+    for spec, folder in zip(photos["images"], photos["labels"], strict=True):
+        label_images(teacher, open_images(spec), Path(folder), PseudoLabelSection(input_size=(28, 28)))
+    both = recipe(here, student={}, checkpoints={}, photos=photos)
+    result = run(both, tmp_path / "run", UNTIL, reporter=Notes())
+    assert [d.n for d in result.manifests["30-student"].datasets] == [3, 3]
+    assert result.manifests["30-student"].facts["images"] == 6
+    with pytest.raises(RecipeError, match=r"1 folder\(s\) for 2 entries"):
+        recipe(here, student={}, checkpoints={}, photos=photos | {"labels": photos["labels"][:1]})
+
+
 def test_labels_made_before_are_taken_as_they_lie(here: Path, tmp_path: Path) -> None:
     source = open_images(f"sa1b:{here / 'sa1b'}")
     teacher = NetTeacher(fresh_net("tiny", seed=1), source="test", licence="MIT", input_size=(28, 28), device="cpu")

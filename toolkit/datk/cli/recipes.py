@@ -10,13 +10,33 @@ app = typer.Typer(help="Recipes: list, show, validate.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 
 
+OUT_OF_SCOPE = {"Table 8": "semantic segmentation"}
+"""What the paper shows and datk has no recipe for, by intent."""
+
+
 @app.command("list", help="Shipped recipes and what each is for.")
-def list_(json: Json = False) -> None:
+def list_(
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Those that repeat Depth Anything V2, with the table or figure of each.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """See help."""
-    from datk.cli.console import print_json, print_table
+    from datk.cli.console import print_json, print_table, say
     from datk.config.load import builtin_recipes, load_recipe
 
     found = [(name, load_recipe(path)) for name, path in builtin_recipes().items()]
+    if paper:
+        found = [(name, recipe) for name, recipe in found if recipe.paper]
+        if json:
+            listed = [{"name": n, "paper": r.paper, "description": r.description} for n, r in found]
+            print_json({"recipes": listed, "out_of_scope": OUT_OF_SCOPE})
+            return
+        print_table("the paper's", ["name", "repeats", "what"], [[n, r.paper, r.description] for n, r in found])
+        for table, what in OUT_OF_SCOPE.items():
+            say(f"out of scope: {table} ({what})")
+        return
+    found = [(name, recipe) for name, recipe in found if not recipe.paper]
     if json:
         print_json(
             [{"name": n, "description": r.description, "targets": [t.name for t in r.targets]} for n, r in found]
@@ -24,6 +44,7 @@ def list_(json: Json = False) -> None:
         return
     rows = [[name, " ".join(t.name for t in r.targets), r.description] for name, r in found]
     print_table("recipes", ["name", "targets", "what for"], rows)
+    say("the paper's own: datk recipes list --paper")
 
 
 @app.command("show", help="Print a recipe as it stands, comments included.")

@@ -41,7 +41,8 @@ class PhotosSection(Section):
     """"builtin" = the photographs datk ships; else a folder or any source `datk pseudo-label --images` takes, or a list
     of them. The student learns from these alone unless it says otherwise."""
     labels: str | None = None
-    """Folder of finished labels of these images (`datk pseudo-label`); None: the teacher labels them in this run."""
+    """Folder of finished labels of these images (`datk pseudo-label`), or a list, one for each entry of `images`; None:
+    the teacher labels them in this run."""
     more_labels: tuple[str, ...] = ()
     """Folders of other teachers' finished labels of the same images, for student.teacher_weights."""
     validation: str = "builtin"
@@ -49,11 +50,30 @@ class PhotosSection(Section):
     validation_count: int = Field(default=64, ge=1)
     """Photographs the gates are judged on; fewer than 50 cannot pass the default gates."""
 
-    @field_validator("images", mode="before")
+    @field_validator("images", "labels", mode="before")
     @classmethod
     def _joined(cls, value: Any) -> Any:
         several = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
         return ";".join(value) if several else value
+
+    @property
+    def image_specs(self) -> tuple[str, ...]:
+        """Each entry of `images`."""
+        return tuple(part.strip() for part in self.images.split(";"))
+
+    @property
+    def label_folders(self) -> tuple[str, ...]:
+        """Each entry of `labels`."""
+        return () if self.labels is None else tuple(part.strip() for part in self.labels.split(";"))
+
+    @model_validator(mode="after")
+    def _as_many_folders_as_sources(self) -> Self:
+        folders, sources = len(self.label_folders), len(self.image_specs)
+        if folders and self.images != "builtin" and folders != sources:
+            raise ValueError(f"photos.labels: {folders} folder(s) for {sources} entries of photos.images")
+        if folders > 1 and self.more_labels:
+            raise ValueError("photos.more_labels: several teachers label one source; photos.labels names several")
+        return self
 
 
 class CheckpointsSection(Section):
@@ -117,6 +137,8 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Names the run folder: runs/NAME."""
     description: str = ""
+    paper: str = ""
+    """Which table or figure of Depth Anything V2 it repeats: `datk recipes list --paper`."""
     seed: int = Field(default=0, ge=0)
     synthetic: SyntheticSection = SyntheticSection()
     """Rendered here unless `data` names sets."""

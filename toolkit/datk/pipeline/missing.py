@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from datk.config.schema import Recipe
@@ -29,12 +30,17 @@ def _missing(recipe: Recipe) -> Iterator[str]:
         if (line := what_is_missing(section)) is not None:
             yield line
     if recipe.student is not None and recipe.student.uses_labels:
-        for spec in recipe.photos.images.split(";"):
-            if (line := _missing_images(spec.strip())) is not None:
+        specs = recipe.photos.image_specs
+        for spec in specs:
+            if (line := _missing_images(spec)) is not None:
                 yield line
-        for labels in filter(None, (recipe.photos.labels, *recipe.photos.more_labels)):
-            if not (Path(labels) / "index.json").is_file():
-                yield f"{labels}: finished pseudo-labels; datk pseudo-label --teacher CKPT --images SRC --out {labels}"
+        for folder, spec in zip_longest(recipe.photos.label_folders, specs):
+            if folder is not None and not (Path(folder) / "index.json").is_file():
+                line = f"datk pseudo-label --teacher CKPT --images {spec} --out {folder}"
+                yield f"{folder}: finished pseudo-labels; {line}"
+        for folder in recipe.photos.more_labels:
+            if not (Path(folder) / "index.json").is_file():
+                yield f"{folder}: finished pseudo-labels; datk pseudo-label --teacher CKPT --images SRC --out {folder}"
     yield from _missing_weights(recipe)
 
 
@@ -60,6 +66,10 @@ def _missing_weights(recipe: Recipe) -> Iterator[str]:
     starts = [section.checkpoint for section in (recipe.teacher, recipe.student, recipe.metric) if section is not None]
     if recipe.student is not None:
         starts.append(recipe.student.dinov2_checkpoint)
+    for trained in (recipe.teacher, recipe.student):
+        encoder = None if trained is None else trained.encoder
+        if encoder is not None and encoder.weights is not None and not encoder.weights.exists():
+            yield f"{encoder.weights}: weights of the encoder {encoder.family}, from their publisher"
     for path in starts:
         if path is not None and not path.is_file():
             yield f"{path}: weights to start from; a DINOv2 encoder comes from {DINOV2_HOME}"

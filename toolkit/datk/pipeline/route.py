@@ -142,15 +142,14 @@ def _teacher(recipe: Recipe) -> Stage:
 
 
 def _labels(recipe: Recipe) -> Stage:
-    taken = recipe.photos.labels
-    if taken is not None:
+    if recipe.photos.labels is not None:
         return Stage(
             name=labels.NAME,
             verb="pseudo-labels",
-            title=f"take the pseudo-labels in {taken}",
-            run=partial(labels.take, Path(taken), recipe.photos.images),
+            title=f"take the pseudo-labels in {', '.join(recipe.photos.label_folders)}",
+            run=partial(labels.take, recipe.photos),
             section={"images": recipe.photos.images},
-            files=(_file_ref("pseudo-labels", str(Path(taken) / "index.json")),),
+            files=tuple(_file_ref("pseudo-labels", str(Path(f) / "index.json")) for f in recipe.photos.label_folders),
             code=("train/labelling",),
         )
     files = () if recipe.photos.images == "builtin" else (_images_ref("photos", recipe.photos.images),)

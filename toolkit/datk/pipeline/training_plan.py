@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from datk.config.schema import Recipe
+from datk.config.train_sections import StudentSection, TeacherSection
 from datk.train.plan import Plan, plan, require_fit
 from datk.train.projection import Gpu, Projection, duration
+
+S = TypeVar("S", TeacherSection, StudentSection)
 
 
 def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1, card: Gpu | None = None) -> dict[str, Plan]:
@@ -17,7 +20,7 @@ def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1, card: G
     """
     out: dict[str, Plan] = {}
     if recipe.checkpoints.teacher is None and recipe.teacher is not None:
-        out["teacher"] = plan(recipe.teacher, measure=measure, processes=processes, card=card)
+        out["teacher"] = plan(_plannable(recipe.teacher), measure=measure, processes=processes, card=card)
     if recipe.student is not None:
         teacher_size = recipe.teacher.size if recipe.teacher is not None else None
         out["student"] = plan(
@@ -26,6 +29,14 @@ def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1, card: G
     if recipe.metric is not None:
         out["metric"] = plan(recipe.metric, measure=measure, processes=processes, card=card)
     return out
+
+
+def _plannable(section: S) -> S:
+    """The section with an encoder of the preset's width and depth where its weights are not here yet."""
+    encoder = section.encoder
+    if encoder is None or encoder.weights is None or encoder.weights.exists():
+        return section
+    return section.model_copy(update={"encoder": encoder.model_copy(update={"weights": None})})
 
 
 def check_fits(plans: dict[str, Plan]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datk.artifact.files import write_json
 from datk.artifact.manifest import Dataset, Metric
@@ -14,29 +15,44 @@ from datk.pipeline.steps.photos import photo_set, training_images
 from datk.pipeline.steps.teacher import spec_of
 from datk.pipeline.teachers import open_teacher
 
+if TYPE_CHECKING:
+    from datk.data.sources import ImageSource
+    from datk.train.labelling.read import LabelFolder
+
 NAME = "20-pseudo-labels"
 
 
-def take(folder: Path, images: str, stage: StageRun) -> Outcome:
+def take(photos: PhotosSection, stage: StageRun) -> Outcome:
     """Look at labels that `datk pseudo-label` has finished; they stay where they are. Raises DataError."""
-    from datk.train.labelling.read import images_of, open_labels
-
-    labels = open_labels(folder)
-    source = images_of(labels, where(images))
-    teacher = labels.job.record["teacher"]
-    write_json(stage.out / "taken.json", {"folder": str(folder), "job": labels.job.key})
-    stage.reporter.note(f"{len(labels):,} usable labels of {len(source):,} images, made by {teacher['name']}")
-    digest = str(labels.job.record["images"]["keys_sha256"])
+    found = {}
+    datasets = []
+    for name, labels, images in opened(photos):
+        teacher = labels.job.record["teacher"]
+        found[name] = {"job": labels.job.key, "teacher": teacher["name"], "licence": teacher["licence"]}
+        stage.reporter.note(f"{name}: {len(labels):,} usable labels of {len(images):,} images, by {teacher['name']}")
+        digest = str(labels.job.record["images"]["keys_sha256"])
+        datasets.append(Dataset(name=images.name, split_sha256=digest, licence="the user's own", n=len(images)))
+    write_json(stage.out / "taken.json", found)
+    total = sum(d.n for d in datasets)
     return Outcome(
-        datasets=[Dataset(name="photographs", split_sha256=digest, licence="the user's own", n=len(source))],
-        metrics={"labels": Metric(value=len(labels), unit="images", n=len(source))},
-        facts={"folder": str(folder), "teacher": teacher["name"], "teacher_licence": teacher["licence"]},
+        datasets=datasets,
+        metrics={"images": Metric(value=total, unit="images", n=total)},
+        facts={"teacher_licence": ", ".join(sorted({str(f["licence"]) for f in found.values()})), "labels": found},
     )
 
 
-def where(images: str) -> str | None:
-    """Where the images of finished labels lie now; None: where they were labelled."""
-    return None if images == "builtin" else images
+def opened(photos: PhotosSection) -> list[tuple[str, LabelFolder, ImageSource]]:
+    """(folder, its labels, their images) for each folder of finished labels. Raises DataError."""
+    from datk.train.labelling.read import images_of, open_labels
+
+    out = []
+    specs: tuple[str | None, ...] = (None,) * len(photos.label_folders)
+    if photos.images != "builtin":
+        specs = photos.image_specs
+    for folder, spec in zip(photos.label_folders, specs, strict=True):
+        labels = open_labels(Path(folder))
+        out.append((folder, labels, images_of(labels, spec)))
+    return out
 
 
 def run(section: PseudoLabelSection, photos: PhotosSection, stage: StageRun) -> Outcome:

@@ -11,6 +11,7 @@ from pathlib import Path
 from datk.config.data_section import SetSection
 from datk.config.schema import PhotosSection
 from datk.config.train_sections import StudentSection
+from datk.data.sources import ImageSource
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import data, labels, weights
 from datk.pipeline.steps.photos import training_images
@@ -22,29 +23,31 @@ FILE = "student.safetensors"
 
 def distil(section: StudentSection, photos: PhotosSection, sets: Sequence[SetSection], stage: StageRun) -> Outcome:
     """Train on what the section names; resumes from its own training state after Ctrl-C."""
-    from datk.train.labelling.read import images_of, open_labels
+    from datk.train.labelling.read import open_labels
     from datk.train.student import distill
 
     seed = stage.seed if section.seed is None else section.seed
     teacher, licence = None, weights.licence_of_start(section.checkpoint)
     if "10-teacher" in stage.needs:
         teacher, licence = net_and_licence(stage.folder("10-teacher"))
-    folder, images, labelled, learnt = None, None, None, []
+    folders: list[Path] | None = None
+    images: ImageSource | list[ImageSource] | None = None
+    labelled, learnt = None, []
     if section.uses_labels:
         learnt += stage.manifest(labels.NAME).datasets
         if photos.labels is None:
-            folder, images = stage.folder(labels.NAME), training_images(photos.images, seed=stage.seed).source
+            folders, images = [stage.folder(labels.NAME)], training_images(photos.images, seed=stage.seed).source
         else:
-            folder = Path(photos.labels)
-            images = images_of(open_labels(folder), labels.where(photos.images))
+            folders = [Path(f) for f in photos.label_folders]
+            images = [source for _, _, source in labels.opened(photos)]
             licence = str(stage.manifest(labels.NAME).facts["teacher_licence"])
     if section.uses_labelled:
         before = stage.manifest(data.NAME if sets else "05-synthetic").datasets
         learnt += before
         labelled = data.labelled_sets(sets, stage, seed=seed) if sets else stage.folder("05-synthetic")
         licence = data.licence_of_weights(before, licence) if sets else licence
-    folders = None if folder is None else [folder, *map(Path, photos.more_labels)]
     for other in photos.more_labels:
+        folders = [*(folders or ()), Path(other)]
         licence = f"{licence}; labels by weights under {open_labels(Path(other)).job.record['teacher']['licence']}"
     result = distill(
         section,
