@@ -53,6 +53,8 @@ class Plan(_Section):
     name: str = Field(min_length=1, max_length=80)
     images: int = Field(default=1000, ge=1)
     """Target count of images over all scenes."""
+    checkers: int = Field(default=2, ge=0, le=8)
+    """People who check each answered pair besides its author; the paper has two."""
     pair_rules: PairRules = PairRules()
     scenes: dict[str, ScenePlan] = Field(min_length=1)
 
@@ -145,6 +147,7 @@ def _line(item: Any) -> str:
 
 _COMMENTS = {
     "images:": "target count of images over all scenes",
+    "checkers:": "people who check each pair besides its author",
     "pair_rules:": "how candidate pairs are proposed; see docs/bench.md",
     "  min_depth_ratio:": "only pairs whose predicted depths differ by more than this factor",
     "  ratio_of:": "median, any or all of the experts",
