@@ -81,9 +81,7 @@ def propose(
     ] = None,
     input_size: Annotated[str | None, typer.Option(help="Checkpoints only: 518 or HxW.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
-    keep_easy: Annotated[
-        bool, typer.Option("--keep-easy", help="Queue unanimous pairs as well, shown last.")
-    ] = False,
+    keep_easy: Annotated[bool, typer.Option("--keep-easy", help="Queue unanimous pairs as well, shown last.")] = False,
     json: Json = False,
 ) -> None:
     """See help."""
