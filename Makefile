@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench experiment docs venv clean
+.PHONY: demo test test-slow lint bench experiment emulated-device docs venv clean
 
 demo: $(STAMP)
 	$(BIN)/datk run recipes/quickstart.yaml
@@ -20,6 +20,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p datk
 	$(BIN)/lint-imports
+
+# An ARM64 device in software judges the newest run; needs debootstrap and openssh-server (apt-get).
+FARM := $(VENV)/arm64
+emulated-device: $(STAMP)
+	PYTHON=$(BIN)/python .ci/emulated-device setup $(FARM)
+	PYTHON=$(BIN)/python .ci/emulated-device start $(FARM)
+	$(BIN)/datk farm run --devices arm64-soft,host --inventory $(FARM)/devices.yaml --rounds 1 --runs 1; \
+		code=$$?; .ci/emulated-device stop $(FARM); exit $$code
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench

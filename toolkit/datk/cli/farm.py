@@ -109,6 +109,23 @@ def devices(
             say(f"set aside: {aside.device}, since {aside.since}: {aside.reason}")
 
 
+@app.command("matrix", help="One CI job a device, as GitHub's matrix JSON on one line.")
+def matrix(
+    devices: Annotated[list[str], typer.Option(help="Names, labels or kinds; repeat or separate by commas.")],
+    inventory: Inventory = None,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted/--trusted", help="A change from outside: hosted runners without secrets alone.")
+    ] = True,
+) -> None:
+    """See help."""
+    import json
+
+    from datk.farm.inventory import load_inventory
+    from datk.pipeline.farm.devices import ci_matrix
+
+    typer.echo(json.dumps(ci_matrix(load_inventory(inventory).select(_words(devices)), untrusted=untrusted)))
+
+
 @app.command("status", help="Jobs, newest last, and devices that are set aside.")
 def status(
     device: Annotated[str | None, typer.Option(help="Only this device's.")] = None,

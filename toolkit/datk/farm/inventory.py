@@ -121,6 +121,10 @@ class Device(_Section):
     """The interpreter's command line on the device."""
     root: NoNul | None = None
     """Folder on the device the farm may write in. Default: datk-farm in the login folder, or the kind's own."""
+    runner: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ("self-hosted",)
+    """Labels of the CI runner from which it is reached."""
+    environment: Name | None = None
+    """CI environment whose approval and secrets its job needs."""
     untrusted_changes: bool = False
     """Whether changes from outside contributors may run here. Never for a device of one's own."""
     disabled: str | None = None
@@ -138,9 +142,16 @@ class Device(_Section):
         for section in ("ssh", "adb"):
             if getattr(self, section) is not None and section != needed and self.kind in (*_ACCESS, "local"):
                 raise ValueError(f"kind {self.kind} has no section '{section}'")
+        if self.untrusted_changes and self.self_hosted:
+            raise ValueError("changes from outside never run on a self-hosted runner: drop untrusted_changes")
         if self.kind in ("simulated", "emulated-arm64") and self.controlled:
             raise ValueError(f"a device of kind {self.kind} is never controlled: its latency is no device's")
         return self
+
+    @property
+    def self_hosted(self) -> bool:
+        """Whether its CI job runs on a machine of one's own."""
+        return "self-hosted" in self.runner
 
     def answers_to(self, label: str) -> bool:
         """Whether a --devices word means this device: its name, a label, its kind, or "all"."""

@@ -28,7 +28,7 @@ PREDICTIONS = "predictions.npy"
 RESULT_LIMIT = 8_000_000
 """Bytes of result.json: a thousand rounds of times fit ten times over."""
 LIFELINE_S = 2.0
-SHORT_S = 60.0
+SHORT_S = 120.0
 GRACE_S = 30.0
 """How long the supervisor may take to end a job that ran out of time, before the host gives up on the device."""
 _FULL, _BUSY = 28, 75

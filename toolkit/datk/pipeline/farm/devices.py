@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datk.errors import DatkError
+from datk.errors import DatkError, UsageError
 from datk.farm import adapters
 from datk.farm.inventory import Device
 
@@ -70,3 +70,26 @@ async def _one(device: Device, *, probe: bool) -> Listed:
             return Listed(device, adapter.figures, told=await session.probe())
     except DatkError as error:
         return Listed(device, adapter.figures, trouble=error.message)
+
+
+def ci_matrix(devices: Sequence[Device], *, untrusted: bool) -> dict[str, list[dict[str, Any]]]:
+    """GitHub's strategy.matrix: a job a device. untrusted: only what changes from outside may reach, without secrets.
+
+    Raises UsageError when no device is left: an empty matrix would pass without having judged anything.
+    """
+    jobs = [
+        {
+            "device": d.name,
+            "kind": d.kind,
+            "runner": list(d.runner),
+            "environment": "" if untrusted else d.environment or "",
+            "timeout_minutes": int(15 + d.limits.timeout_s * d.limits.attempts / 60),
+        }
+        for d in devices
+        if d.disabled is None and (not untrusted or (d.untrusted_changes and not d.self_hosted))
+    ]
+    if not jobs:
+        raise UsageError(
+            "no device is left for this change", hint="untrusted changes need a device with untrusted_changes: true"
+        )
+    return {"include": jobs}

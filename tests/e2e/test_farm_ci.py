@@ -1,0 +1,113 @@
+"""The farm's CI workflow: GitHub's schema holds, no expression reaches a shell, and its steps do what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from datk.errors import UsageError
+from datk.farm.inventory import Device, load_inventory
+from datk.pipeline.farm.devices import ci_matrix
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / ".github" / "workflows" / "farm.yml"
+
+
+def workflow() -> dict[str, Any]:
+    value = yaml.safe_load(WORKFLOW.read_text())
+    assert isinstance(value, dict)
+    return value
+
+
+def steps() -> list[tuple[str, dict[str, Any]]]:
+    return [(name, step) for name, job in workflow()["jobs"].items() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("name", ["farm.yml", "ci.yml"])
+def test_the_workflows_follow_githubs_schema(name: str) -> None:
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
+    path = ROOT / ".github" / "workflows" / name
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_expression_is_pasted_into_a_shell_and_no_secret_or_write_right_is_given() -> None:
+    for _, step in steps():
+        assert "${{" not in step.get("run", ""), step
+        assert step.get("uses", "actions/").startswith("actions/")
+        if step.get("uses", "").startswith("actions/checkout"):
+            assert step["with"]["persist-credentials"] is False
+    text = WORKFLOW.read_text()
+    assert (
+        "secrets." not in text
+        and "pull_request_target" not in text
+        and workflow()["permissions"] == {"contents": "read"}
+    )
+
+
+def test_untrusted_changes_reach_no_device_of_ones_own() -> None:
+    own = Device(name="orin", kind="simulated", environment="lab")
+    hosted = Device(name="soft", kind="simulated", runner=("ubuntu-latest",), untrusted_changes=True, environment="lab")
+    closed = Device(name="closed", kind="simulated", runner=("ubuntu-latest",))
+    devices = (own, hosted, closed)
+    assert [j["device"] for j in ci_matrix(devices, untrusted=False)["include"]] == ["orin", "soft", "closed"]
+    (only,) = ci_matrix(devices, untrusted=True)["include"]
+    assert only["device"] == "soft" and only["environment"] == ""
+    with pytest.raises(UsageError, match="no device is left"):
+        ci_matrix([own, closed], untrusted=True)
+    with pytest.raises(ValueError, match="never run on a self-hosted runner"):
+        Device(name="a", kind="simulated", untrusted_changes=True)
+
+
+def test_the_projects_own_inventory_is_sound() -> None:
+    assert [d.name for d in load_inventory(ROOT / ".github" / "devices.yaml").devices] == ["stock-runner", "arm64-soft"]
+
+
+def shell(folder: Path, name: str, job: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the step of that name as a runner does, with `datk` from this checkout."""
+    (step,) = [s for j, s in steps() if j == job and s.get("name") == name]
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    (tools / "datk").write_text(f'#!/bin/sh\nexec {sys.executable} -m datk.cli.main "$@"\n')
+    (tools / "datk").chmod(0o755)
+    whole = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "toolkit")}
+    for file in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_ENV"):
+        whole[file] = str(folder / file)
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    return subprocess.run(command, cwd=folder, env={**whole, **env}, capture_output=True, text=True)
+
+
+def test_the_matrix_step_writes_what_the_next_job_reads(tmp_path: Path) -> None:
+    inventory = str(ROOT / ".github" / "devices.yaml")
+    done = shell(tmp_path, "matrix", "plan", INVENTORY=inventory, DEVICES="all", UNTRUSTED="--untrusted")
+    assert done.returncode == 0, done.stderr
+    name, _, value = (tmp_path / "GITHUB_OUTPUT").read_text().strip().partition("=")
+    assert name == "matrix" and [j["device"] for j in json.loads(value)["include"]] == ["stock-runner", "arm64-soft"]
+    broken = shell(tmp_path, "matrix", "plan", INVENTORY="gone.yaml", DEVICES="all", UNTRUSTED="--untrusted")
+    assert broken.returncode == 2 and "gone.yaml" in broken.stderr
+
+
+@pytest.mark.slow
+def test_the_judge_step_gates_by_its_exit_code_and_leaves_what_is_uploaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from .farm_run import make_run
+
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path, "onnx").rename(tmp_path / "runs" / "farm-ci")
+    device = {"name": "here", "kind": "local", "root": str(tmp_path / "device")}
+    for limits, code in (({}, 0), ({"max_size_bytes": 10}, 3)):
+        (tmp_path / "d.yaml").write_text(yaml.safe_dump({"devices": [{**device, "limits": limits}]}))
+        done = shell(tmp_path, "judge", "device", DEVICE="here", INVENTORY="d.yaml", RELEASE="v1")
+        assert done.returncode == code, done.stderr
+    assert shell(tmp_path, "dashboard", "device", DEVICE="here").returncode == 0
+    for name in ("farm-here.xml", "farm-here.html", "farm-here.csv", "runs/farm-ci/report.html", "GITHUB_STEP_SUMMARY"):
+        assert (tmp_path / name).stat().st_size > 0, name
