@@ -45,7 +45,7 @@ def export(db: Database, listed: Sequence[ListedImage], out: Path, *, checkers: 
     accepted = [p for p in pairs if where[p.id] is Standing.ACCEPTED]
     if not accepted:
         raise UsageError(
-            f"{db.folder}: no pair is accepted yet: an author and {checkers} checkers must agree",
+            f"{db.folder}: no pair is accepted yet: {checkers + 1} people must name the same side",
             hint=f"datk bench stats {db.folder}",
         )
     lines = {image.path: image for image in listed}

@@ -119,6 +119,12 @@ def propose(
     columns = ["pictures", "drawn", "ratio too small", "unanimous", "dissent", "new in the queue"]
     cells = [done.pictures, done.drawn, done.near, done.easy, done.disputed, done.added]
     print_table(plan.name, columns, [[str(c) for c in cells]], numeric=tuple(range(6)))
+    if not done.disputed and done.drawn:
+        say(
+            f"no dissent: {done.near} of {done.drawn} draws are below the depth ratio of "
+            f"{plan.pair_rules.min_depth_ratio:g}, {done.easy} unanimous. Other experts, or a lower min_depth_ratio in "
+            "plan.yaml, find more"
+        )
     if done.without_points:
         say(f"{len(done.without_points)} pictures have fewer than two key points, first {done.without_points[0]}")
     by_hand = [name for name, scene in plan.scenes.items() if scene.hand_picked]

@@ -34,7 +34,7 @@ def _scenes(made: Stats) -> None:
     total = str(sum(s.images for s in made.scenes.values()))
     rows.append(["all", "", "", total, *_counts(made.pairs, standings)])
     columns = ["scene", "planned", "images", "n", *(str(s) for s in standings)]
-    print_table(f"{made.name}: images, and pairs by where they stand", columns, rows, numeric=tuple(range(1, len(columns))))
+    print_table(f"{made.name}: images, pairs", columns, rows, numeric=tuple(range(1, len(columns))))
 
 
 def _counts(pairs: object, standings: object) -> list[str]:

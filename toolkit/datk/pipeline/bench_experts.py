@@ -10,6 +10,7 @@ from datk.artifact.files import sha256_file
 from datk.bench_builder.propose import Expert
 from datk.depth.io_spec import Size
 from datk.errors import UsageError
+from datk.models.outside import check_outside, is_outside
 from datk.pipeline.models import find_artifact, open_model
 
 
@@ -20,13 +21,21 @@ def experts_from(models: Sequence[Path], input_size: Size | None = None) -> list
     """
     experts: list[Expert] = []
     for path in models:
-        if not path.exists():
-            raise UsageError(f"{path}: no such model", hint="name an artifact, an export folder or a checkpoint")
-        artifact, target = find_artifact(path)
-        size = None if target is not None else input_size
-        name = artifact.name if artifact.name not in {e.name for e in experts} else str(path)
+        short, digest, sized = _identity(path)
+        size = input_size if sized else None
+        name = short if short not in {e.name for e in experts} else str(path)
         if name in {e.name for e in experts}:
             raise UsageError(f"{path} is named twice", hint="an expert has one vote")
-        key = f"{sha256_file(artifact)}-{'x'.join(map(str, size)) if size else 'own size'}"
+        key = f"{digest}-{'x'.join(map(str, size)) if size else 'own size'}"
         experts.append(Expert(name=name, key=key, open=partial(open_model, path, size)))
     return experts
+
+
+def _identity(path: Path) -> tuple[str, str, bool]:
+    """(short name, digest of the weights, whether it takes an input size); artifacts have one size of their own."""
+    if is_outside(str(path)):
+        return str(path), check_outside(str(path))[1], True
+    if not path.exists():
+        raise UsageError(f"{path}: no such model", hint="name an artifact, an export folder or a checkpoint")
+    artifact, target = find_artifact(path)
+    return artifact.name, sha256_file(artifact), target is None
