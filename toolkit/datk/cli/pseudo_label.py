@@ -54,6 +54,9 @@ def command(
     lease: Annotated[
         float, typer.Option(min=1, help="Seconds of silence after which another machine's worker counts as gone.")
     ] = 120.0,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Hand the shards to a Ray cluster (extra `ray`), --workers actors of it.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
@@ -75,7 +78,7 @@ def command(
         threads=threads,
         max_side=max_side,
     )
-    request = LabelRequest(teacher, images, out, section, tuple(keep_out or ()), workers, lease)
+    request = LabelRequest(teacher, images, out, section, tuple(keep_out or ()), workers, lease, ray=ray)
     if dry_run:
         plan = plan_labels(request)
         if json:

@@ -15,7 +15,9 @@ from datk.depth.runner import DepthMap, ImageU8, check_bucket_image
 NEAREST_M = 1e-2
 """Metric depth below it counts as this near, so that its inverse stays finite."""
 FAR_OVER_NEAR = 4.0
-"""Assumed ratio of the farthest to the nearest depth where a teacher gives depth up to scale and shift alone."""
+"""Assumed ratio of the farthest to the nearest depth where a teacher gives depth up to scale and shift alone.
+
+The geometric mean over the four real scenes of `real4` is 4.2 (98th over 2nd percentile; 2.5 to 6.4)."""
 
 View = tuple[float, float, float, float]
 """(top, left, bottom, right) of the photograph in a map, as fractions of its height and width: a padding's inside."""

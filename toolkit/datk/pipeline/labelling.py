@@ -35,6 +35,8 @@ class LabelRequest:
     lease_s: float | None = None
     device: str = "auto"
     precision: str = "auto"
+    ray: bool = False
+    """Hand the shards to a Ray cluster, `workers` actors of it."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,15 @@ def label(
     try:
         job = create_job(request.out, record)
         workers = min(workers, job.shards)
-        if workers == 1 or job.is_done:
+        if job.is_done or (workers == 1 and not request.ray):
             return work(job, teacher, images, lease_s=lease_s, progress=progress), job
     finally:
         teacher.close()
     opener = partial(open_both, request.teacher, request.images, request.section, request.device, request.precision)
+    if request.ray:
+        from datk.train.labelling.on_ray import run_on_ray
+
+        return run_on_ray(job, opener, workers, lease_s=lease_s, progress=progress), job
     return run_workers(job, opener, workers, lease_s=lease_s, progress=progress), job
 
 
