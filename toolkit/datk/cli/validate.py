@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +41,7 @@ def command(
     from datk.cli.console import print_json, print_table, reporter, say
     from datk.depth.preprocess import parse_size
     from datk.errors import GateFailed
+    from datk.pipeline.scenes import scene_figures
     from datk.pipeline.validating import ValidateRequest, as_json, models_of, validate
 
     request = ValidateRequest(
@@ -71,9 +72,35 @@ def command(
         print_table(
             f"{bench}", ["model", "judged by", "verdict", f"{bench} %", "drop pp", "corr. vs float", "ms"], rows
         )
+        for item in judged:
+            _print_scenes(item.name, scene_figures(item.details))
     rejected = [(i.name, r) for i in judged if i.verdict and i.verdict.status == "rejected" for r in i.verdict.reasons]
     if rejected:
         raise GateFailed("rejected\n" + "\n".join(f"  {name}: {reason}" for name, reason in rejected))
+
+
+MANY_SCENES = 12
+"""More than these are left to --json and the report."""
+
+
+def _print_scenes(model: str, figures: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Scene by scene: the benchmark's own figure with its interval, and those beside it."""
+    from datk.cli.console import print_table
+
+    own = next(iter(figures.values()), {})
+    if not 1 < len(own) <= MANY_SCENES:
+        return
+    rows = []
+    for scene, share in own.items():
+        low, high = share["interval95"]
+        others = [_percent(figure.get(scene, {}).get("accuracy_percent")) for figure in list(figures.values())[1:]]
+        rows.append([scene, f"{_percent(share['accuracy_percent'])} [{low:.1f}, {high:.1f}]", str(share["n"]), *others])
+    columns = ["scene", f"{next(iter(figures))} %", "pairs", *[f"{name} %" for name in list(figures)[1:]]]
+    print_table(f"{model}, scene by scene", columns, rows)
+
+
+def _percent(value: float | None) -> str:
+    return "not scored" if value is None else f"{value:.1f}"
 
 
 def _cell(metric: object) -> str:

@@ -16,6 +16,7 @@ from datk.pipeline.measuring import Clock, Setting, measure, open_bench
 from datk.pipeline.models import find_artifact, open_model
 from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.runs import STUDENT, artifacts_of, newest_run, run_of
+from datk.pipeline.scenes import scene_figures
 from datk.pipeline.stage import Reporter
 from datk.pipeline.steps.photos import photo_set
 from datk.pipeline.steps.teacher import spec_of
@@ -160,5 +161,6 @@ def as_json(item: Judged) -> dict[str, Any]:
         "name": item.name,
         "judged_by": item.label,
         "metrics": {k: v.model_dump(mode="json") for k, v in item.metrics.items()},
+        "scenes": scene_figures(item.details),
         "verdict": item.verdict.model_dump(mode="json") if item.verdict else None,
     }
