@@ -273,9 +273,9 @@ def test_a_thousand_jobs_on_fifty_devices_cost_little_time_and_no_memory(tmp_pat
     drained(store, warm)
     before = resident_bytes() or 0
     jobs = [again(first, device=devices[k % 50], salt=str(k)) for k in range(1000)]
-    started = time.monotonic()
+    started = time.process_time()  # a busy machine must not fail it
     ids, _ = drained(store, jobs)
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     assert store.counts(ids) == {"done": 1000}
-    assert seconds / 1000 < 0.025  # 5 ms on a quiet machine: tests/bench measures it
+    assert seconds / 1000 < 0.015  # `make bench` measures it: below 5 ms, the wall clock's, on a quiet machine
     assert (resident_bytes() or 0) - before < 60e6
