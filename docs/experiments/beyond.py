@@ -62,7 +62,7 @@ COLUMNS = {
     "correlation": ("r, held-out scenes", 1.0),
     "bench": ("mini bench, %", 100.0),
     "kurtosis": ("kurtosis", 1.0),
-    "rounded": ("1 - r after 8 bits, 1e-4", 1e4),
+    "rounded": ("1 - r after 8 bits, 1e-7", 1e7),
     "seconds": ("CPU seconds", 1.0),
 }
 
