@@ -24,6 +24,8 @@ from datk.train.result import TrainResult
 from datk.train.samples import Batch
 from datk.train.start import fingerprint
 
+NEAREST_M = 1e-3
+"""Depth in metres from which on pictures no longer tell nearer from near."""
 NAME = "student"
 """The file's name: what a metric recipe exports stands where other recipes have their student."""
 
@@ -60,7 +62,8 @@ def train_metric(
         loss = silog_loss(
             depth_m, target_m, batch.valid, mean_weight=section.silog_mean_weight, over=section.silog_over
         )
-        return StepLoss(total=loss, parts={"silog": loss}, output=depth_m)
+        shown = 1 / depth_m.clamp(min=max(section.min_depth_m, NEAREST_M))  # pictures show disparity, as the target is
+        return StepLoss(total=loss, parts={"silog": loss}, output=shown)
 
     return fit_and_save(
         net,

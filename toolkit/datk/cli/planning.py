@@ -13,23 +13,24 @@ Plan = Annotated[
     bool, typer.Option("--plan", help="Parameters, memory, samples and time with the arithmetic; run nothing.")
 ]
 GpuName = Annotated[
-    str | None, typer.Option("--gpu", help="With --plan: also GPU-hours on this card (a100, h100) and memory a card.")
+    str | None, typer.Option("--gpu", help="With --plan: memory and time on this card (a100, h100) instead of here.")
 ]
-GpuCount = Annotated[int, typer.Option("--gpus", min=1, help="With --gpu: how many share the batch.")]
+GpuCount = Annotated[int, typer.Option("--gpus", min=1, help="With --plan: how many GPUs share the batch.")]
 
 
 def show_plan(recipe: Recipe, *, gpu: str | None, gpus: int, json: bool) -> None:
     """Print every training stage's plan. Raises EnvironmentLacks (exit 4) when one does not fit this machine.
 
-    With a GPU the memory is that of one of `gpus` processes and is compared with the card, not with this machine.
+    GPU-hours are projected to the card, or to every known one. With a GPU the memory is that of one of `gpus` processes
+    and is compared with the card, not with this machine.
     """
     from datk.cli.console import print_json, print_table
     from datk.pipeline.training_plan import check_fits, plan_json, plan_rows, training_plans
-    from datk.train.projection import gpu_named
+    from datk.train.projection import GPUS, gpu_named
 
     card = gpu_named(gpu) if gpu is not None else None
     plans = training_plans(recipe, measure=card is None, processes=gpus if card else 1, card=card)
-    on = [(card, gpus)] if card is not None else []
+    on = [(each, gpus) for each in ([card] if card is not None else GPUS.values())]
     if json:
         print_json(plan_json(plans, on))
     else:
