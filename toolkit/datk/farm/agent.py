@@ -412,7 +412,6 @@ class TensorRt:
         self.build_s = None
         logger = trt.Logger(trt.Logger.WARNING)
         serialized = path.read_bytes() if path.suffix == ".engine" else self.build(path, logger)
-        self.serialized = serialized
         self.runtime = trt.Runtime(logger)
         self.engine = self.runtime.deserialize_cuda_engine(serialized)
         if self.engine is None:
@@ -616,9 +615,6 @@ def work(folder):
         parts[number]["placement"], parts[number]["no_placement"] = model.placement(
             folder / job["artifacts"][number]["file"], first
         )
-    if job.get("keep_engine") and hasattr(models[0], "serialized"):
-        (folder / "engine.bin").write_bytes(models[0].serialized)
-        parts[0]["engine_sha256"] = sha256_of(folder / "engine.bin")
     return {
         "runtime": models[0].version,
         "parts": parts,

@@ -74,7 +74,6 @@ class PartFigures(_Told):
     load_ms: Milliseconds
     first_run_ms: Milliseconds
     build_s: Milliseconds | None = None
-    engine_sha256: Sha256 | None = None
     times_ms: list[list[tuple[Milliseconds, Milliseconds, Milliseconds]]]
     placement: dict[Words, int | Annotated[list[Words], Field(max_length=40)]] | None = None
     no_placement: Words | None = None

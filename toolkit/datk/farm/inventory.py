@@ -72,8 +72,6 @@ class Adb(_Section):
 
     serial: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
     adb: NoNul = "adb"
-    benchmark_binary: NoNul = "/data/local/tmp/benchmark_model"
-    """LiteRT's own benchmark tool, used when the device has no Python: latency alone, no predictions."""
 
 
 class Simulation(_Section):

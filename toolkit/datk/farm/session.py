@@ -22,7 +22,6 @@ from datk.farm.errors import (
 from datk.farm.inventory import Device
 from datk.farm.job import AGENT, Job, remote_name
 
-ENGINE = "engine.bin"
 RESULT = "result.json"
 PREDICTIONS = "predictions.npy"
 RESULT_LIMIT = 8_000_000

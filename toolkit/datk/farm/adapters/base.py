@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
@@ -78,9 +78,6 @@ class Adapter:
     figures: Figures
     open: Callable[[Device], AbstractAsyncContextManager[Session]]
     """Raises DeviceError, EnvironmentLacks."""
-    modules: tuple[str, ...] = field(default=())
-    """Importable names it needs."""
-    extra: str = "farm"
 
 
 TEXT_LIMIT = 64 * 1024

@@ -25,5 +25,4 @@ ADAPTER = Adapter(
     title="ARM64 in software (QEMU) behind OpenSSH; its latency is no device's",
     figures="emulated",
     open=_open,
-    modules=("asyncssh",),
 )

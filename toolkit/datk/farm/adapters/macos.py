@@ -21,4 +21,4 @@ async def _open(device: Device) -> AsyncIterator[Session]:
         yield ShellSession(transport, device, root=device.root or ROOT)
 
 
-ADAPTER = Adapter(kind="macos", title="a Mac behind OpenSSH", figures="measured", open=_open, modules=("asyncssh",))
+ADAPTER = Adapter(kind="macos", title="a Mac behind OpenSSH", figures="measured", open=_open)

@@ -186,6 +186,4 @@ async def _open(device: Device) -> AsyncIterator[Session]:
         yield ShellSession(transport, device, root=device.root or ROOT)
 
 
-ADAPTER = Adapter(
-    kind="ssh", title="a board or computer behind OpenSSH", figures="measured", open=_open, modules=("asyncssh",)
-)
+ADAPTER = Adapter(kind="ssh", title="a board or computer behind OpenSSH", figures="measured", open=_open)
