@@ -29,7 +29,7 @@ from datk.train.pseudo_label import label_images
 from datk.train.start import fresh_net
 from tests.bench.bench_net import plain
 
-PHOTOS, ROUNDS = 16, 3
+PHOTOS, ROUNDS = 8, 2
 CASES: tuple[tuple[str, Size], ...] = (("tiny", (126, 126)), ("small", (252, 252)))
 CPU = torch.device("cpu")
 
