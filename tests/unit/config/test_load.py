@@ -62,6 +62,12 @@ def test_extends_of_extends_is_laid_over_both(tmp_path: Path) -> None:
     assert (recipe.synthetic.renderer, recipe.synthetic.size) == ("embreex", (126, 168))
 
 
+def test_a_bare_off_in_yaml_means_the_word(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: quickstart\nname: a\nstudent: {feature_source: off}\n")
+    student = load_recipe(tmp_path / "a.yaml").student
+    assert student is not None and student.feature_source == "off"
+
+
 def test_a_circle_of_extends_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("extends: b.yaml\nname: a\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\nname: b\n")

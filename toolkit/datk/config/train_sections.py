@@ -6,9 +6,9 @@ give (schedule shape, weight decay, warm-up, feature weight) is the choice of th
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datk.config.augment_section import AugmentSection as AugmentSection
 from datk.config.beyond_sections import CrossContextSection, EncoderSection, LabelledSection
@@ -176,6 +176,12 @@ class StudentSection(StrictSection):
     loss: LossSection = LossSection(top_loss_fraction=0.1)
     schedule: ScheduleSection = ScheduleSection(steps=480_000, batch_size=192)
     augment: AugmentSection = AugmentSection()
+
+    @field_validator("feature_source", mode="before")
+    @classmethod
+    def _bare_off(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
 
     @property
     def uses_labels(self) -> bool:
