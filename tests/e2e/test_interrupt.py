@@ -22,8 +22,19 @@ def start(folder: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "toolkit")}
     words = [sys.executable, "-m", "datk.cli.main", "run", "r.yaml", "--until", "teacher"]
     return subprocess.Popen(
-        words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        words,
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
+
+
+def heed_ctrl_c() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that; a person's terminal does not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_interrupted_training_continues_with_the_same_line(tmp_path: Path) -> None:
