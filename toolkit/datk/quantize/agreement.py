@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datk.depth.io_spec import DepthKind
+from datk.depth.teacher import NEAREST_M
 from datk.evaluate.metrics import correlation
 from datk.quantize.calibration import input_tensor
 from datk.targets.base import InputForm
-
-NEAREST_M = 1e-2
-"""Metric depth below this counts as this near, so that its inverse stays finite."""
 
 
 def label_agreement(
