@@ -18,13 +18,11 @@ from torch.nn import functional as F
 from datk.config.beyond_sections import CrossContextSection
 from datk.config.loss_section import LossSection
 from datk.depth.io_spec import Size
+from datk.depth.teacher import NEAREST_M
 from datk.errors import UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.train.loop import StepLoss
 from datk.train.objective import TrainableNet, depth_loss
-
-NEAREST_M = 1e-2
-"""Metric depth below it counts as this near, so that its inverse stays finite."""
 
 
 class OnlineTeacher:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from datk.config.metric_section import MetricSection
 from datk.config.train_sections import StudentSection, TeacherSection
 from datk.depth.io_spec import Size
-from datk.errors import EnvironmentLacks
-from datk.models.backbones import Backbone, EncoderSpec
+from datk.errors import EnvironmentLacks, UsageError
 from datk.models.depth_anything import DepthAnything
+from datk.train.cost import Cost, cost_of_one_image
 from datk.train.precision import Precision, autocast, choose_device, choose_precision
 from datk.train.projection import MFU, Gpu
 from datk.train.start import encoder_spec
@@ -58,10 +56,10 @@ class Plan:
     checkpointing: bool
     images_at_once: int
     reference_bytes: int
-    """Weights of the frozen encoder the features come from."""
+    """Weights of the frozen nets beside it: the encoder the features come from, the teacher that labels online."""
     available_bytes: int
     flops_per_image: float
-    """Forward and backward, recomputation and the reference's forward included; 2 a multiply-add."""
+    """Forward and backward, recomputation, closer looks and frozen nets included; 2 a multiply-add."""
     step_s: float
     step_s_source: str
     """measured (a few images, scaled to the batch) or estimated (FLOPs over a measured matrix-product rate)."""
@@ -105,7 +103,7 @@ class Plan:
             "optimiser": self.optimiser_bytes,
             "gathered blocks": self.gathered_bytes,
             f"activations of {self.images_at_once} images": self.activations_bytes,
-            "reference encoder": self.reference_bytes,
+            "frozen nets": self.reference_bytes,
         }
         said = " + ".join(f"{name} {size / GIB:.2f}" for name, size in terms.items() if size)
         shared = f" a process ({self.sharding} over {self.processes})" if self.processes > 1 else ""
@@ -133,7 +131,7 @@ def plan(
     processes: int = 1,
     card: Gpu | None = None,
 ) -> Plan:
-    """Estimate a stage. teacher_size: preset of the teacher where its encoder gives the features.
+    """Estimate a stage. teacher_size: preset of the teacher where its encoder gives the features or it labels online.
 
     With measure, forward and backward of a few images are timed where that is expected to take seconds; a
     schedule.budget_s then sets the steps. processes: how many share a step. card: plan for that GPU, whatever this
@@ -159,6 +157,13 @@ def plan(
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             followed.pretrained(torch.empty(1, 3, *section.input_size, device="meta"))
         flops += counter.get_total_flops()
+    kept, kept_recomputing = cost.kept, cost.kept_recomputing
+    if isinstance(section, StudentSection) and section.cross_context is not None:
+        looks = _closer_looks(section, foreign, teacher_size)
+        flops += looks.flops_recomputing if schedule.activation_checkpointing else looks.flops
+        kept, kept_recomputing = kept + looks.kept, kept_recomputing + looks.kept_recomputing
+        already = reference_parameters if section.feature_source == "teacher_encoder" else 0
+        reference_parameters += looks.parameters - already
     own = -(-schedule.batch_size // processes)  # rounded up
     at_once = min(own, schedule.micro_batch or own)
     if card is not None:
@@ -167,7 +172,7 @@ def plan(
     else:
         image_s, source = flops / (_matmul_flops_per_s(device, precision) * EFFICIENCY), "estimated"
         probe = min(PROBE_IMAGES, at_once)
-        if measure and reference is None and image_s * probe < LONGEST_PROBE_S:
+        if measure and reference_parameters == 0 and image_s * probe < LONGEST_PROBE_S:
             image_s, source = _timed_image_s(section.size, section.input_size, probe, device, precision), "measured"
     step_s = image_s * own
     shrink = (BF16_ACTIVATIONS if precision == "bf16" else 1.0) * at_once
@@ -185,8 +190,8 @@ def plan(
         gradients_bytes=4 * cost.trainable // shards,
         optimiser_bytes=4 * cost.trainable * (2 if schedule.ema_decay is None else 3) // shards,
         gathered_bytes=4 * cost.gathered if shards > 1 else 0,
-        activations_kept_bytes=int(cost.kept * shrink),
-        activations_recomputed_bytes=int(cost.kept_recomputing * shrink),
+        activations_kept_bytes=int(kept * shrink),
+        activations_recomputed_bytes=int(kept_recomputing * shrink),
         checkpointing=schedule.activation_checkpointing,
         images_at_once=at_once,
         reference_bytes=4 * reference_parameters,
@@ -228,76 +233,27 @@ def _reference_size(section: TeacherSection | StudentSection | MetricSection, te
     return by_source[section.feature_source]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one image of a training pass takes, counted on shapes alone. Bytes in float32."""
+def _closer_looks(section: StudentSection, foreign: str | None, teacher_size: str | None) -> Cost:
+    """What cross-context distillation adds to an image: the frozen teacher's pass, the student's where it makes one.
 
-    parameters: int
-    trainable: int
-    gathered: int
-    """Parameters outside the blocks and in two blocks."""
-    kept: int
-    """Bytes kept for the backward pass."""
-    kept_recomputing: int
-    """The same with each block recomputed: the blocks' inputs, all of one block, the rest."""
-    flops: int
-    flops_recomputing: int
-    flops_forward: int
-
-
-@cache
-def cost_of_one_image(size_name: str, size: Size, encoder: str | None = None) -> Cost:
-    """Count parameters, kept bytes and operations of a net on one image of (height, width), without computing.
-
-    encoder: EncoderSpec.to_json() of an encoder of another family, or None.
+    parameters: the teacher's. Raises UsageError when the teacher's size is not known.
     """
-    with torch.device("meta"):
-        backbone = None if encoder is None else Backbone(EncoderSpec.from_json(encoder))
-        net = DepthAnything(size_name, encoder=backbone)
-    own = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
-    alive: list[torch.UntypedStorage] = []  # an address is an identity only while its owner lives
-    kept: dict[int, int] = {}
-    kept_in_blocks: dict[int, int] = {}
-    inputs = block_flops = begun = 0
-    inside = False
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        alive.append(storage)
-        if storage._cdata not in own and storage._cdata not in kept:
-            kept[storage._cdata] = storage.nbytes()
-            if inside:
-                kept_in_blocks[storage._cdata] = storage.nbytes()
-        return tensor
-
-    def enter(_: object, given: tuple[Tensor]) -> None:
-        nonlocal inside, inputs, begun
-        inside, begun = True, counter.get_total_flops()
-        inputs += given[0].nbytes
-
-    def leave(*_: object) -> None:
-        nonlocal inside, block_flops
-        inside = False
-        block_flops += counter.get_total_flops() - begun
-
-    for block in net.pretrained.blocks:
-        block.register_forward_pre_hook(enter)
-        block.register_forward_hook(leave)
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        raw, _ = net.forward_train(torch.empty(1, 3, *size, device="meta"))
-        forward = counter.get_total_flops()
-        raw.sum().backward()
-    blocks, in_blocks, total = len(net.pretrained.blocks), sum(kept_in_blocks.values()), sum(kept.values())
-    parameters = sum(p.numel() for p in net.parameters())
-    return Cost(
-        parameters=parameters,
-        trainable=sum(p.numel() for p in net.parameters() if p.requires_grad),
-        gathered=parameters - (blocks - 2) * sum(p.numel() for p in net.pretrained.blocks[0].parameters()),
-        kept=total,
-        kept_recomputing=total - in_blocks + inputs + in_blocks // blocks,
-        flops=counter.get_total_flops(),
-        flops_recomputing=counter.get_total_flops() + block_flops,
-        flops_forward=forward,
+    assert section.cross_context is not None
+    if teacher_size is None:
+        raise UsageError(
+            "student.cross_context: what the teacher's passes cost is not known, as its size is not",
+            hint="name one of our checkpoints that is there (checkpoints.teacher), or a teacher section",
+        )
+    size = section.cross_context.input_size or section.input_size
+    teacher = cost_of_one_image(teacher_size, size)
+    kept = kept_recomputing = 0
+    flops = flops_recomputing = teacher.flops_forward
+    if section.cross_context.shared_weight > 0:
+        own = cost_of_one_image(section.size, size, foreign)
+        kept, kept_recomputing = own.kept, own.kept_recomputing
+        flops, flops_recomputing = flops + own.flops, flops_recomputing + own.flops_recomputing
+    return replace(
+        teacher, kept=kept, kept_recomputing=kept_recomputing, flops=flops, flops_recomputing=flops_recomputing
     )
 
 

@@ -21,9 +21,10 @@ from datk.config.loss_section import LossSection
 from datk.config.train_sections import AugmentSection, ScheduleSection
 from datk.depth.io_spec import Size
 from datk.models.depth_anything import DepthAnything
+from datk.train.cost import cost_of_one_image
 from datk.train.loop import StepLoss, _Run
 from datk.train.objective import depth_loss
-from datk.train.plan import BF16_ACTIVATIONS, GIB, cost_of_one_image
+from datk.train.plan import BF16_ACTIVATIONS, GIB
 from datk.train.precision import has_native_bf16
 from datk.train.projection import GPUS, PAPER, PAPER_SIZE, Projection, duration
 from datk.train.samples import Batch, Batches, TrainingSample

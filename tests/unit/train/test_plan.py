@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from datk.config.beyond_sections import CrossContextSection
 from datk.config.schema import Recipe
 from datk.config.train_sections import ScheduleSection, StudentSection, TeacherSection
 from datk.errors import EnvironmentLacks, UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.pipeline.training_plan import plan_json, plan_rows
-from datk.train.plan import cost_of_one_image, plan, require_fit
+from datk.train.cost import cost_of_one_image
+from datk.train.plan import plan, require_fit
 from datk.train.projection import GPUS, PAPER, Projection, gpu_named
 
 ON_CPU = ScheduleSection(steps=100, batch_size=8, device="cpu", precision="fp32")
@@ -51,6 +53,21 @@ def test_the_reference_encoder_is_counted() -> None:
     section = StudentSection(size="tiny", input_size=(28, 28), schedule=ON_CPU)
     planned = plan(section, teacher_size="small", measure=False)
     assert planned.reference_bytes == pytest.approx(4 * 22.06e6, rel=0.01)
+
+
+@pytest.mark.parametrize("shared_weight", [0.0, 1.0])
+def test_closer_looks_are_counted_with_the_teacher_that_labels_them(shared_weight: float) -> None:
+    looks = CrossContextSection(input_size=(56, 56), shared_weight=shared_weight)
+    section = StudentSection(size="tiny", input_size=(28, 28), schedule=ON_CPU, feature_source="off")
+    plain = plan(section, measure=False)
+    looking = section.model_copy(update={"cross_context": looks})
+    planned = plan(looking, teacher_size="small", measure=False)
+    teacher, own = cost_of_one_image("small", (56, 56)), cost_of_one_image("tiny", (56, 56))
+    assert planned.reference_bytes == 4 * 24_785_089
+    assert planned.flops_per_image - plain.flops_per_image == teacher.flops_forward + (shared_weight > 0) * own.flops
+    assert planned.activations_bytes - plain.activations_bytes == 8 * own.kept * (shared_weight > 0)
+    with pytest.raises(UsageError, match="its size is not"):
+        plan(looking, measure=False)
 
 
 def test_what_does_not_fit_is_told_with_the_arithmetic() -> None:

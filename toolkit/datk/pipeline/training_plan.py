@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from datk.config.schema import Recipe
 from datk.config.train_sections import StudentSection, TeacherSection
+from datk.pipeline.steps import weights
 from datk.train.plan import Plan, plan, require_fit
 from datk.train.projection import Gpu, Projection, duration
 
@@ -22,13 +24,22 @@ def training_plans(recipe: Recipe, *, measure: bool, processes: int = 1, card: G
     if recipe.checkpoints.teacher is None and recipe.teacher is not None:
         out["teacher"] = plan(_plannable(recipe.teacher), measure=measure, processes=processes, card=card)
     if recipe.student is not None:
-        teacher_size = recipe.teacher.size if recipe.teacher is not None else None
-        out["student"] = plan(
-            recipe.student, teacher_size=teacher_size, measure=measure, processes=processes, card=card
-        )
+        size = _teacher_size(recipe, recipe.student)
+        out["student"] = plan(recipe.student, teacher_size=size, measure=measure, processes=processes, card=card)
     if recipe.metric is not None:
         out["metric"] = plan(recipe.metric, measure=measure, processes=processes, card=card)
     return out
+
+
+def _teacher_size(recipe: Recipe, student: StudentSection) -> str | None:
+    """Preset of the teacher that is to be trained, or of the checkpoint a student asks while it trains; else None."""
+    checkpoint = recipe.checkpoints.teacher
+    if checkpoint is None:
+        return recipe.teacher.size if recipe.teacher is not None else None
+    asked = student.cross_context is not None or student.feature_source == "teacher_encoder"
+    if not asked or not Path(checkpoint).is_file():
+        return None
+    return weights.read(Path(checkpoint)).net.preset.name
 
 
 def _plannable(section: S) -> S:
