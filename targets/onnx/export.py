@@ -12,6 +12,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from datk.depth.io_spec import Size
 from datk.errors import TargetError
+from datk.models.passes.layer_norm import single_layer_norm
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.onnx.graph import drop_unused
 from datk.targets.onnx.passes import cast_before_transpose, transpose_stored_weights
@@ -30,8 +31,11 @@ def onnx_model(module: nn.Module, input_size: Size) -> onnx.ModelProto:
     example = torch.zeros((1, *input_size, 3), dtype=torch.uint8)
     try:
         with sdk_chatter_off(), torch.no_grad():
+            exported = torch.export.export(module, (example,))
+            if single_layer_norm(exported.graph):  # an encoder from elsewhere may write it out, which overflows in half
+                exported.graph_module.recompile()
             program = torch.onnx.export(
-                torch.export.export(module, (example,)),
+                exported,
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT_NAME],

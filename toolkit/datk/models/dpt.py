@@ -46,9 +46,12 @@ class FusionBlock(nn.Module):
         if (
             self.training
         ):  # a 1x1 conv and a bilinear resize commute, up to rounding: fewer pixels to compute and to keep
-            return F.interpolate(self.out_conv(x), size=size, mode="bilinear", align_corners=True)
-        x = F.interpolate(x, size=size, mode="bilinear", align_corners=True)
-        return cast(Tensor, self.out_conv(x))
+            return self.upsample(self.out_conv(x), size)
+        return cast(Tensor, self.out_conv(self.upsample(x, size)))
+
+    def upsample(self, x: Tensor, size: Grid) -> Tensor:
+        """(B, C, h, w) -> (B, C, *size), bilinear, corners aligned."""
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 class Scratch(nn.Module):
@@ -106,5 +109,9 @@ class DptHead(nn.Module):
         x = s.refinenet2(x, l2, (4 * h, 4 * w))
         x = s.refinenet1(x, l1, (8 * h, 8 * w))
         x = s.output_conv1(x)  # (B, F/2, 8h, 8w)
-        x = F.interpolate(x, size=(PATCH * h, PATCH * w), mode="bilinear", align_corners=True)
+        x = self.upsample(x, (PATCH * h, PATCH * w))
         return cast(Tensor, s.output_conv2(x)).squeeze(1)  # (B, 14h, 14w)
+
+    def upsample(self, x: Tensor, size: Grid) -> Tensor:
+        """(B, C, h, w) -> (B, C, *size), bilinear, corners aligned."""
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
