@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,53 +14,6 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with hit or miss per stage; run nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-
-
-@app.callback()
-def group() -> None:
-    """Keeps `teacher` a subcommand, so that others can join it."""
-
-
-@app.command("teacher", help="Train a recipe's teacher on labelled images: `datk run RECIPE --until teacher`.")
-def teacher(
-    recipe: RecipeName = "quickstart",
-    out: Out = None,
-    plan: Plan = False,
-    gpu: GpuName = None,
-    gpus: GpuCount = 8,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """See help."""
-    _train("teacher", recipe, out, plan=plan, gpu=gpu, gpus=gpus, dry_run=dry_run, json=json)
-
-
-@app.command("student", help="Train a recipe's student, and what it needs: `datk run RECIPE --until student`.")
-def student(
-    recipe: RecipeName,
-    out: Out = None,
-    plan: Plan = False,
-    gpu: GpuName = None,
-    gpus: GpuCount = 8,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """See help."""
-    _train("student", recipe, out, plan=plan, gpu=gpu, gpus=gpus, dry_run=dry_run, json=json)
-
-
-@app.command("metric", help="Fine-tune to metric depth as a recipe says: `datk run RECIPE --until metric`.")
-def metric(
-    recipe: RecipeName,
-    out: Out = None,
-    plan: Plan = False,
-    gpu: GpuName = None,
-    gpus: GpuCount = 8,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """See help."""
-    _train("metric", recipe, out, plan=plan, gpu=gpu, gpus=gpus, dry_run=dry_run, json=json)
 
 
 def _train(
@@ -81,6 +34,28 @@ def _train(
         show_plan(recipe, gpu=gpu, gpus=gpus, json=json)
         return
     run_and_print(recipe, out, Selection(until=verb), dry_run=dry_run, json=json)
+
+
+def _add(verb: str, help_text: str, default: Any = ...) -> None:
+    """A subcommand for one training stage. default: the recipe it takes when none is named; ... where one must be."""
+
+    @app.command(verb, help=f"{help_text}: `datk run RECIPE --until {verb}`.")
+    def command(
+        recipe: RecipeName = default,
+        out: Out = None,
+        plan: Plan = False,
+        gpu: GpuName = None,
+        gpus: GpuCount = 8,
+        dry_run: DryRun = False,
+        json: Json = False,
+    ) -> None:
+        """See help."""
+        _train(verb, recipe, out, plan=plan, gpu=gpu, gpus=gpus, dry_run=dry_run, json=json)
+
+
+_add("teacher", "Train a recipe's teacher on labelled images", default="quickstart")
+_add("student", "Train a recipe's student, and what it needs")
+_add("metric", "Fine-tune to metric depth as a recipe says")
 
 
 @app.command("replay", help="Run a kept batch whose loss was not finite again, image by image, and say where it broke.")
