@@ -16,7 +16,7 @@ from datk.data.synthetic.looks import LightInCamera, env_gain, light_in_camera, 
 from datk.data.synthetic.materials import Surface
 from datk.data.synthetic.renderer import PIP_LINE, Rendered
 from datk.data.synthetic.scene import NEAR_M, Array, Geometry, Scene, Size
-from datk.data.synthetic.shading import Floats, environment_radiance, lit, nearest_texel, sample_bank
+from datk.data.synthetic.shading import Floats, dot, environment_radiance, length, lit, nearest_texel, sample_bank
 from datk.errors import EnvironmentLacks
 
 SUPERSAMPLE = 2
@@ -45,7 +45,8 @@ class RayRenderer:
         """See Renderer.render."""
         geometry = scene.geometry
         everything = self._accelerate(geometry.triangles)
-        opaque = self._accelerate(geometry.triangles[: geometry.opaque_count])
+        solid = geometry.opaque_count == len(geometry.triangles)
+        opaque = everything if solid else self._accelerate(geometry.triangles[: geometry.opaque_count])
         depth, surface = first_hits(everything, geometry, scene.camera.rays(size))
         tracer = _Tracer(scene, everything, opaque)
         height, width = size
@@ -72,7 +73,7 @@ def first_hits(embree: Any, geometry: Geometry, rays: Array) -> tuple[NDArray[np
     found = np.flatnonzero(hit >= 0)
     corners = geometry.triangles[hit[found]].astype(np.float64)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    z = (normal * corners[:, 0]).sum(-1) / (normal * flat[found]).sum(-1)
+    z = np.einsum("ij,ij->i", normal, corners[:, 0]) / np.einsum("ij,ij->i", normal, flat[found])
     depth[found] = np.clip(z, corners[..., 2].min(1), corners[..., 2].max(1))
     surface[found] = geometry.surface[hit[found]]
     shape = rays.shape[:2]
@@ -104,7 +105,7 @@ class _Tracer:
 
     def see(self, rays: Floats) -> Floats:
         """Radiance along camera rays (N, 3) from the origin, glass and mirrors included."""
-        unit = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        unit = rays / length(rays)
         return self._trace(self.everything, rays * np.float32(NEAR_M), unit, deeper=True)
 
     def _trace(self, embree: Any, origins: Floats, directions: Floats, *, deeper: bool) -> Floats:
@@ -120,11 +121,13 @@ class _Tracer:
         rows = self.rows[self.geometry.material[hit[found]]]  # (N, 4, 4)
         surface = self.geometry.surface[hit[found]]
         texel = sample_bank(rows[:, 2, 0], uv)
-        shaded = np.empty((len(found), 3), dtype=np.float32)
-        solid = np.flatnonzero((surface == Surface.OPAQUE) | (not deeper))
-        shaded[solid] = self._solid(position[solid], normal[solid], view[solid], rows[solid], texel[solid], uv[solid])
-        special = np.flatnonzero((surface != Surface.OPAQUE) & deeper)
-        if len(special):
+        special = np.flatnonzero(surface != Surface.OPAQUE) if deeper else np.empty(0, np.int64)
+        if len(special) == 0:
+            shaded = self._solid(position, normal, view, rows, texel, uv)
+        else:
+            shaded = np.empty((len(found), 3), dtype=np.float32)
+            solid = np.flatnonzero(surface == Surface.OPAQUE)
+            shaded[solid] = self._solid(*(part[solid] for part in (position, normal, view, rows, texel, uv)))
             shaded[special] = self._special(
                 position[special], normal[special], view[special], rows[special], texel[special], surface[special]
             )
@@ -144,12 +147,12 @@ class _Tracer:
         triangle = hit[found]
         u, v = answer["u"][found, None].astype(np.float32), answer["v"][found, None].astype(np.float32)
         geometry = self.geometry
-        weights = np.stack([1 - u - v, u, v], axis=1)  # (N, 3, 1)
-        normal = (geometry.normals[triangle] * weights).sum(1)
-        normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-        away = (normal * directions[found]).sum(-1) > 0
-        normal[away] *= -1
-        return hit, answer["tfar"].astype(np.float32), normal, (geometry.uv[triangle] * weights).sum(1)
+        weights = np.concatenate([1 - u - v, u, v], axis=1)  # (N, 3) of the corners
+        normal = np.einsum("nk,nkc->nc", weights, geometry.normals[triangle])
+        normal /= np.maximum(length(normal), 1e-6)
+        normal *= np.where(dot(normal, directions[found]) > 0, np.float32(-1), np.float32(1))
+        uv = np.einsum("nk,nkc->nc", weights, geometry.uv[triangle])
+        return hit, answer["tfar"].astype(np.float32), normal, uv
 
     def _light(self, base: Floats, position: Floats, normal: Floats, view: Floats, rows: Floats) -> Floats:
         return lit(
@@ -172,7 +175,7 @@ class _Tracer:
         base = np.where(rows[:, 2, 1:2] > 0.5, own, mixed)
         base = base * np.clip(1 + 1.6 * rows[:, 2, 2:3] * (texel[:, 3:] - shifted[:, 3:]), 0.3, 1.8)
         total = self._light(base, position, normal, view, rows)
-        facing = np.maximum((normal * view).sum(-1, keepdims=True), 0)
+        facing = np.maximum(dot(normal, view), 0)
         fresnel = rows[:, 0, 3:] * (0.03 + 0.6 * (1 - facing) ** 4) * np.clip(rows[:, 1, 3:] / 80, 0, 1)
         shiny = np.flatnonzero(fresnel[:, 0] > 0.01)
         reflected = 2 * facing[shiny] * normal[shiny] - view[shiny]
@@ -190,7 +193,7 @@ class _Tracer:
         surface: NDArray[np.uint8],
     ) -> Floats:
         sheen = self._light(np.zeros_like(position), position, normal, view, rows)
-        facing = np.maximum((normal * view).sum(-1, keepdims=True), 0)
+        facing = np.maximum(dot(normal, view), 0)
         reflected = (2 * facing * normal - view).astype(np.float32)
         total = np.empty_like(position)
         mirrors = np.flatnonzero(surface == Surface.MIRROR)
@@ -202,7 +205,7 @@ class _Tracer:
         if len(panes):
             wave = (texel[panes, 3:] - 0.5) * 0.04 * rows[panes, 2, 2:3]
             bent = -view[panes] + normal[panes] * (0.02 + wave)
-            bent /= np.linalg.norm(bent, axis=-1, keepdims=True)
+            bent /= length(bent)
             behind = self._trace(
                 self.opaque, position[panes] - 1e-3 * normal[panes], bent.astype(np.float32), deeper=False
             )

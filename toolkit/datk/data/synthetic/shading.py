@@ -24,6 +24,18 @@ def smoothstep(low: float, high: float, x: Floats) -> Floats:
     return result
 
 
+def dot(a: Floats, b: Floats) -> Floats:
+    """(N, 3), (N, 3) -> (N, 1) inner products; several times faster than (a * b).sum(-1)."""
+    result: Floats = np.einsum("ij,ij->i", a, b)[:, None]
+    return result
+
+
+def length(a: Floats) -> Floats:
+    """(N, 3) -> (N, 1) Euclidean lengths."""
+    result: Floats = np.sqrt(dot(a, a))
+    return result
+
+
 @cache
 def _flat_bank() -> Floats:
     """(LAYERS * EDGE * EDGE, 4) float32 0..1: one gather fetches a texel."""
@@ -93,13 +105,12 @@ def lit(
     ground = np.asarray(environment.ground, dtype=np.float32)
     above = 0.5 * (np.asarray(environment.zenith) + np.asarray(environment.horizon)).astype(np.float32)
     total: Floats = base * environment.ambient * (ground + (above - ground) * (0.5 + 0.5 * (normal @ up))[:, None])
-    far_off = np.linalg.norm(position, axis=-1, keepdims=True)
-    start = position + normal * (0.002 + 0.0005 * far_off)
+    start = position + normal * (np.float32(0.002) + np.float32(0.0005) * length(position))
     for light in lights:
         along = -light.direction.astype(np.float32)
         if light.is_spot:
             gap = light.position.astype(np.float32) - position
-            distance = np.linalg.norm(gap, axis=-1, keepdims=True)
+            distance = length(gap)
             to_light = gap / np.maximum(distance, 1e-6)
             cone = (to_light @ along)[:, None]
             strength = smoothstep(light.cos_cone - 0.25, light.cos_cone + 0.15, cone)
@@ -108,15 +119,15 @@ def lit(
             to_light = np.broadcast_to(along, position.shape)
             distance = np.full((len(position), 1), 80.0, dtype=np.float32)
             strength = np.ones((len(position), 1), dtype=np.float32)
-        facing = (normal * to_light).sum(-1, keepdims=True)
+        facing = dot(normal, to_light)
         ask = np.flatnonzero((facing[:, 0] > 0) & (strength[:, 0] > 1e-4))
         if len(ask) == 0:
             continue
         dark = occluded(start[ask], np.ascontiguousarray(to_light[ask], dtype=np.float32), distance[ask, 0])
         lighted = ask[~dark]
         half_way = to_light[lighted] + view[lighted]
-        half_way /= np.maximum(np.linalg.norm(half_way, axis=-1, keepdims=True), 1e-6)
-        aligned = np.maximum((normal[lighted] * half_way).sum(-1, keepdims=True), 1e-6)
+        half_way /= np.maximum(length(half_way), 1e-6)
+        aligned = np.maximum(dot(normal[lighted], half_way), 1e-6)
         shine = specular[lighted] * aligned ** gloss[lighted] * (gloss[lighted] + 8) / 40
         colour = light.colour.astype(np.float32)
         total[lighted] += strength[lighted] * colour * facing[lighted] * (base[lighted] + shine)
