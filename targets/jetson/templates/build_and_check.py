@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Build the engine on this device and check it against golden inputs. Prints JSON.
 
-    python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--json RESULT.json]
+    python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--lock-clocks] [--json RESULT.json]
 
 Needs only TensorRT's Python package (JetPack brings it) and NumPy; Python 3.8 or newer. Reads
-build_plan.json, model.onnx and golden.npz beside it and writes the engine there.
+build_plan.json, model.onnx and golden.npz beside it and writes the engine and its timing cache there.
+Where tegrastats is found, it is read while the engine is timed. --lock-clocks (root) sets the clocks to
+their highest with jetson_clocks for the measurement and restores them however it ends.
 Exit status: 0 passed, 3 the engine's answers are wrong, 4 TensorRT or a GPU is missing, 1 the build failed.
 """
 
@@ -12,10 +14,15 @@ Exit status: 0 passed, 3 the engine's answers are wrong, 4 TensorRT or a GPU is 
 # mypy: disallow_untyped_defs=False, disallow_untyped_calls=False, check_untyped_defs=False
 
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import json
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -79,8 +86,12 @@ def check_version(found, minimum):
         raise LacksError(f"TensorRT {found} is older than {minimum}, the least this model needs")
 
 
-def build_engine(trt, model_path):
-    """Parse model_path into a strongly typed network and build it. Returns the serialised engine."""
+def build_engine(trt, model_path, cache_path):
+    """Parse model_path into a strongly typed network and build it. Returns the serialised engine.
+
+    cache_path: timings of an earlier build are read from it and written back: the next build is faster and
+    chooses the same kernels. One of another TensorRT or GPU does not fit and is replaced.
+    """
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
@@ -89,9 +100,14 @@ def build_engine(trt, model_path):
     if not parser.parse(model_path.read_bytes()):
         errors = "\n".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise RuntimeError(f"the parser refused {model_path.name}:\n{errors}")
-    engine = builder.build_serialized_network(network, builder.create_builder_config())
+    config = builder.create_builder_config()
+    earlier = cache_path.read_bytes() if cache_path.is_file() else b""
+    if not config.set_timing_cache(config.create_timing_cache(earlier), False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+    engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise RuntimeError("TensorRT built no engine; its log above says why")
+    cache_path.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
 
 
@@ -155,16 +171,98 @@ def judge(images, plan):
     return ("passed" if worst >= least else "failed"), detail
 
 
-def latency(engine, runs):
-    """Milliseconds of one inference without copies: median and 90th percentile after 10 warm-up runs."""
-    for _ in range(10):
-        engine.run()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        engine.run()
-        times.append((time.perf_counter() - start) * 1e3)
-    return {"p50_ms": float(np.median(times)), "p90_ms": float(np.percentile(times, 90)), "n": runs}
+def latency(engine, image, runs):
+    """Milliseconds after 10 warm-up rounds: the inference alone, and the copies to and from the device beside it."""
+    stages = (("h2d", lambda: engine.load(image)), ("infer", engine.run), ("d2h", engine.depth))
+    times = {name: [] for name, _ in stages}
+    for round_ in range(10 + runs):
+        for name, stage in stages:
+            start = time.perf_counter()
+            stage()
+            if round_ >= 10:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    split = {name: percentiles(values) for name, values in times.items()}
+    return dict(split["infer"], n=runs, h2d=split["h2d"], d2h=split["d2h"])
+
+
+def percentiles(times):
+    """Median, 90th and 99th percentile in milliseconds."""
+    return {f"p{p}_ms": float(np.percentile(times, p)) for p in (50, 90, 99)}
+
+
+TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?[0-9.]+)C\b")
+POWER = re.compile(r"\b((?:VDD|VIN|POM)_[A-Z0-9_]+) ([0-9]+)(?:mW)?/([0-9]+)(?:mW)?")
+MEMORY = re.compile(r"\bRAM ([0-9]+)/([0-9]+)MB")
+GPU = re.compile(r"\bGR3D_FREQ ([0-9]+)%(?:@\[?([0-9]+))?")
+
+
+def read_tegrastats(text):
+    """What tegrastats' lines say: highest temperatures (C) and memory (MB), mean power (mW) and GPU load (%).
+
+    A sensor that is switched off reports -256 C and is left out. Lines in which nothing is known are counted.
+    """
+    degrees, milliwatts, memory, load, clock, known = {}, {}, [], [], [], 0
+    lines = [line for line in text.splitlines() if line.strip()]
+    for line in lines:
+        before = sum(map(len, (degrees, milliwatts, memory, load)))
+        for name, value in TEMPERATURE.findall(line):
+            if float(value) > -200:
+                degrees.setdefault(name.lower(), []).append(float(value))
+        for name, now, _ in POWER.findall(line):
+            milliwatts.setdefault(name, []).append(int(now))
+        memory += [int(used) for used, _ in MEMORY.findall(line)]
+        for percent, megahertz in GPU.findall(line):
+            load.append(int(percent))
+            clock += [int(megahertz)] if megahertz else []
+        known += bool(MEMORY.search(line) or GPU.search(line) or sum(map(len, (degrees, milliwatts))) > before)
+    return {
+        "lines": len(lines),
+        "not_understood": len(lines) - known,
+        "max_temperature_c": {name: max(values) for name, values in sorted(degrees.items())},
+        "mean_power_mw": {name: round(float(np.mean(values)), 1) for name, values in sorted(milliwatts.items())},
+        "max_ram_mb": max(memory) if memory else None,
+        "mean_gpu_percent": round(float(np.mean(load)), 1) if load else None,
+        "gpu_mhz": [min(clock), max(clock)] if clock else None,
+    }
+
+
+@contextlib.contextmanager
+def tegrastats():
+    """Read tegrastats while the block runs; the yielded dict holds its figures afterwards, or why there are none."""
+    found = {"not_measured": "tegrastats is not installed: not a Jetson"}
+    tool = shutil.which("tegrastats")
+    if tool is None:
+        yield found
+        return
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([tool, "--interval", "100"], stdout=log, stderr=subprocess.DEVNULL)
+        try:
+            yield found
+        finally:
+            process.terminate()
+            process.wait()
+            log.seek(0)
+            found.clear()
+            found.update(read_tegrastats(log.read()))
+
+
+@contextlib.contextmanager
+def locked_clocks(wanted):
+    """Highest clocks while the block runs, restored however it ends; yields what was done, in words."""
+    tool = shutil.which("jetson_clocks")
+    if not wanted or tool is None:
+        yield "not asked for" if not wanted else "jetson_clocks is not installed"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        kept = str(Path(folder) / "clocks")
+        if subprocess.run([tool, "--store", kept], stdout=subprocess.DEVNULL).returncode != 0:
+            yield "not allowed: jetson_clocks --store failed (run as root)"
+            return
+        try:
+            done = subprocess.run([tool], stdout=subprocess.DEVNULL).returncode == 0
+            yield "locked at the highest" if done else "jetson_clocks failed"
+        finally:
+            subprocess.run([tool, "--restore", kept], stdout=subprocess.DEVNULL)
 
 
 def read_golden(folder, plan):
@@ -187,7 +285,7 @@ def engine_bytes(trt, folder, plan, rebuild):
     if not rebuild and path.is_file() and made_from.is_file() and made_from.read_text() == key:
         return path.read_bytes(), None
     start = time.perf_counter()
-    built = build_engine(trt, model)
+    built = build_engine(trt, model, folder / (plan["engine"] + ".timing.cache"))
     seconds = time.perf_counter() - start
     part = folder / (plan["engine"] + ".part")
     part.write_bytes(built)
@@ -196,7 +294,7 @@ def engine_bytes(trt, folder, plan, rebuild):
     return built, seconds
 
 
-def check(plan_path, rebuild, runs):
+def check(plan_path, rebuild, runs, lock_clocks=False):
     """Build, run, compare. Returns the result as JSON values. Raises LacksError."""
     plan = json.loads(plan_path.read_text())
     folder = plan_path.resolve().parent
@@ -214,7 +312,9 @@ def check(plan_path, rebuild, runs):
             engine.load(image)
             engine.run()
             images.append(compare(engine.depth(), expected))
-        timing = latency(engine, runs)
+        zeros = np.zeros(plan["input"]["shape"][1:], dtype=plan["input"]["dtype"])
+        with locked_clocks(lock_clocks) as clocks, tegrastats() as board:
+            timing = latency(engine, zeros, runs)
     finally:
         engine.close()
     status, detail = judge(images, plan)
@@ -228,6 +328,8 @@ def check(plan_path, rebuild, runs):
         "engine_bytes": len(serialized),
         "build_s": build_s,
         "latency": timing,
+        "clocks": clocks,
+        "board": board,
         "images": images,
     }
 
@@ -238,10 +340,11 @@ def main(arguments=None):
     parser.add_argument("--plan", type=Path, default=here / "build_plan.json")
     parser.add_argument("--rebuild", action="store_true", help="build even when a matching engine lies there")
     parser.add_argument("--runs", type=int, default=50, help="timed inferences")
+    parser.add_argument("--lock-clocks", action="store_true", help="highest clocks while timing, then as before (root)")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     options = parser.parse_args(arguments)
     try:
-        result = check(options.plan, options.rebuild, options.runs)
+        result = check(options.plan, options.rebuild, options.runs, options.lock_clocks)
     except LacksError as error:
         result = {"status": "not_measured", "detail": str(error)}
     except RuntimeError as error:

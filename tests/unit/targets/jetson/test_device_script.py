@@ -52,15 +52,38 @@ class FakeTensorRT:
 
         def build(network, config):
             fake.builds += 1
+            config.cache += b"+timings"
             return b"engine"
 
         self.OnnxParser = Parser
         self.Builder = lambda logger: SimpleNamespace(
-            create_network=lambda flags: flags, create_builder_config=lambda: None, build_serialized_network=build
+            create_network=lambda flags: flags,
+            create_builder_config=lambda: Config(fake),
+            build_serialized_network=build,
         )
         self.Runtime = lambda logger: SimpleNamespace(
             deserialize_cuda_engine=lambda data: SimpleNamespace(create_execution_context=lambda: Context(fake))
         )
+
+
+class Config:
+    """TensorRT's builder configuration, as far as the timing cache: refuses one of another version."""
+
+    def __init__(self, fake):
+        self.version, self.cache = fake.__version__.encode(), None
+
+    def create_timing_cache(self, blob):
+        return blob
+
+    def set_timing_cache(self, blob, ignore_mismatch):
+        assert ignore_mismatch is False
+        if blob and not blob.startswith(self.version):
+            return False
+        self.cache = blob or self.version
+        return True
+
+    def get_timing_cache(self):
+        return SimpleNamespace(serialize=lambda: self.cache)
 
 
 class Context:
@@ -188,6 +211,71 @@ def test_without_golden_inputs_nothing_is_claimed(device):
     (device.folder / "golden.npz").unlink()
     status, said = device.run(FakeTensorRT())
     assert (status, said["status"]) == (0, "not_measured")
+
+
+def test_timings_are_kept_for_the_next_build_and_replaced_for_another_tensorrt(device):
+    cache = device.folder / "depth.engine.timing.cache"
+    device.run(FakeTensorRT())
+    assert cache.read_bytes() == b"10.7.0+timings"
+    device.run(FakeTensorRT(), "--rebuild")
+    assert cache.read_bytes() == b"10.7.0+timings+timings"
+    device.run(FakeTensorRT(version="10.8.0"))
+    assert cache.read_bytes() == b"10.8.0+timings"
+
+
+def test_copies_are_timed_beside_the_inference(device):
+    latency = device.run(FakeTensorRT())[1]["latency"]
+    for part in (latency, latency["h2d"], latency["d2h"]):
+        assert 0 < part["p50_ms"] <= part["p90_ms"] <= part["p99_ms"]
+
+
+# Lines as tegrastats prints them on an Orin Nano (JetPack 5 and 6) and a Nano (JetPack 4): form from the tool's
+# documentation and public logs; the figures are of no measurement of ours.
+ORIN = (
+    "05-17-2024 10:11:12 RAM 2269/7620MB (lfb 4x2MB) SWAP 0/3810MB (cached 0MB) CPU [12%@1510,0%@1510,off,off] "
+    "EMC_FREQ 3%@2133 GR3D_FREQ 87%@[624] cpu@48.5C soc2@47.2C gpu@50.1C cv0@-256C tj@50.1C "
+    "VDD_IN 5912mW/5301mW VDD_CPU_GPU_CV 1800mW/1500mW VDD_SOC 1400mW/1390mW"
+)
+NANO = (
+    "RAM 1500/3956MB (lfb 100x4MB) SWAP 0/1978MB (cached 0MB) IRAM 0/252kB(lfb 252kB) CPU [10%@1428,5%@1428] "
+    "EMC_FREQ 2%@1600 GR3D_FREQ 99%@921 APE 25 PLL@38.5C CPU@40.5C PMIC@100C GPU@39C AO@47C thermal@39.75C "
+    "POM_5V_IN 3500/3400 POM_5V_GPU 900/880 POM_5V_CPU 600/590"
+)
+
+
+def test_tegrastats_is_read_from_its_own_lines(device):
+    orin = device.script.read_tegrastats(ORIN + "\n" + ORIN.replace("87%", "13%").replace("5912mW", "4088mW") + "\n")
+    assert (orin["lines"], orin["not_understood"]) == (2, 0)
+    assert orin["max_temperature_c"] == {"cpu": 48.5, "gpu": 50.1, "soc2": 47.2, "tj": 50.1}
+    assert orin["mean_power_mw"] == {"VDD_IN": 5000.0, "VDD_CPU_GPU_CV": 1800.0, "VDD_SOC": 1400.0}
+    assert (orin["max_ram_mb"], orin["mean_gpu_percent"], orin["gpu_mhz"]) == (2269, 50.0, [624, 624])
+    nano = device.script.read_tegrastats(NANO)
+    assert nano["mean_power_mw"]["POM_5V_IN"] == 3500.0 and nano["gpu_mhz"] == [921, 921]
+    assert device.script.read_tegrastats("tegrastats: permission denied\n")["not_understood"] == 1
+
+
+def test_tools_of_the_board_are_run_and_the_clocks_come_back(device, monkeypatch):
+    """Stand-ins for tegrastats and jetson_clocks: shell scripts that write down how they were called."""
+    tools = device.folder / "tools"
+    tools.mkdir()
+    called = tools / "called"
+    for name, body in (("tegrastats", f"while :; do echo '{ORIN}'; sleep 0.02; done"), ("jetson_clocks", "")):
+        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {called}\n{body}\n')
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    said = device.run(FakeTensorRT(), "--lock-clocks", "--runs", "30")[1]
+    assert said["clocks"] == "locked at the highest"
+    assert said["board"].get("not_understood") == 0
+    words = called.read_text().splitlines()
+    clocks = [line.split()[1:2] for line in words if line.startswith("jetson_clocks")]
+    assert clocks == [["--store"], [], ["--restore"]]
+    assert device.run(FakeTensorRT())[1]["clocks"] == "not asked for"
+
+
+def test_without_the_boards_tools_that_is_said(device, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    said = device.run(FakeTensorRT(), "--lock-clocks")[1]
+    assert "not installed" in said["clocks"] and "not a Jetson" in said["board"]["not_measured"]
 
 
 def test_script_is_python_3_8_and_needs_only_numpy_and_tensorrt():
