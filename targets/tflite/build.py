@@ -43,6 +43,7 @@ def build(request: BuildRequest) -> BuildResult:
         depth_kind=request.depth_kind,
         precision=request.precision,
         max_depth_m=request.max_depth_m,
+        arithmetic="float32, weights stored as float16" if request.precision == "fp16" else None,
     )
     layers = quantised_layers(request.module) if request.precision == "int8" else None
     started = time.perf_counter()

@@ -95,7 +95,7 @@ def _check_metadata(artifact: Path, contract: Contract) -> None:
     if text is None:
         return
     inside = Contract.model_validate_json(text)
-    if inside != contract:
+    if inside.edges != contract.edges:
         raise TargetError(
             f"{artifact}: the file says {inside.precision}, {inside.signature}; "
             f"its contract says {contract.precision}, {contract.signature}",

@@ -107,7 +107,7 @@ def test_two_photographs_of_one_name_are_refused() -> None:
 
     nobody: Any = None
     with pytest.raises(DataError, match="both be written"):
-        predict_photos(nobody, [Path("a/x.jpg"), Path("b/x.png")], Path("out"), progress=lambda d, t: None)
+        predict_photos(nobody, [Path("a/x.jpg"), Path("b/x.png")], Path("out"), progress=lambda d, t: None, note=print)
 
 
 def test_dry_run_lists_the_route_and_writes_nothing(datk: Any, tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def command(
     precision: Annotated[
         list[str] | None, typer.Option(help="Precision; repeat or separate by commas. Default: the target's own.")
     ] = None,
-    input_size: Annotated[str | None, typer.Option(help="Bucket, 518 (518x518) or HxW, multiples of 14.")] = None,
+    input_size: Annotated[
+        str | None, typer.Option(help="Bucket, 518 (518x518) or HxW, multiples of 14; several separated by commas.")
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of photographs that quantisation is calibrated on.")
     ] = None,
@@ -49,6 +51,12 @@ def command(
     allow_few: Annotated[
         bool, typer.Option("--allow-few", help="Accept fewer than 50 photographs; the verdict says so.")
     ] = False,
+    commercial: Annotated[
+        bool, typer.Option("--commercial", help="Refuse a licence chain that forbids commercial use, or is unknown.")
+    ] = False,
+    weights_licence: Annotated[
+        str | None, typer.Option(help="Licence of your --checkpoint, where its file names none.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
@@ -59,7 +67,7 @@ def command(
 
     from datk.cli.console import reporter, say
     from datk.cli.running import print_plan, print_result
-    from datk.depth.preprocess import parse_size
+    from datk.depth.preprocess import parse_sizes
     from datk.pipeline import run as pipeline
     from datk.pipeline.exporting import ExportRequest, plan_export
 
@@ -69,7 +77,7 @@ def command(
             checkpoint=checkpoint,
             run=run,
             precisions=_split(precision or []),
-            input_size=parse_size(input_size) if input_size else None,
+            input_sizes=parse_sizes(input_size) if input_size else (),
             calibration=calibration,
             teacher=teacher,
             kind=kind.value if kind else None,
@@ -78,6 +86,8 @@ def command(
             data=data,
             images=images,
             allow_few=allow_few,
+            commercial=commercial,
+            weights_licence=weights_licence,
             out=out,
         )
     )

@@ -21,9 +21,11 @@ from datk.cli import (
     recipes,
     report,
     run,
+    sign,
     targets,
     train,
     validate,
+    verify,
 )
 from datk.cli.launch import process_number
 from datk.errors import DatkError
@@ -45,6 +47,8 @@ app.command("run", help=run.HELP)(run.command)
 app.command("distill", help=distill.HELP)(distill.command)
 app.command("export", help=export.HELP)(export.command)
 app.command("validate", help=validate.HELP)(validate.command)
+app.command("verify", help=verify.HELP)(verify.command)
+app.command("sign", help=sign.HELP)(sign.command)
 app.command("predict", help=predict.HELP)(predict.command)
 app.command("quantize", help=quantize.HELP)(quantize.command)
 app.command("pseudo-label", help=pseudo_label.HELP)(pseudo_label.command)

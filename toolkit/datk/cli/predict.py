@@ -20,7 +20,10 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("predictions"),
     input_size: Annotated[
-        str | None, typer.Option(help="Checkpoints only: 518 or HxW. Default: official rule, short side 518.")
+        str | None,
+        typer.Option(
+            help="518 or HxW; of an artifact one of its own. Default: a checkpoint's official rule, short side 518."
+        ),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Checkpoints that do not tell: relative or metric.")] = None,
     max_depth: Annotated[
@@ -39,10 +42,11 @@ def command(
     if path is None:
         path = newest_run() / STUDENT / "student.safetensors"
         say(f"no --model: {path}")
-    runner = open_model(path, parse_size(input_size) if input_size else None, kind=kind, max_depth_m=max_depth)
+    size = parse_size(input_size) if input_size else None
+    runner = open_model(path, size, kind=kind, max_depth_m=max_depth, all_buckets=True)
     try:
         with reporter() as terminal:
-            written = predict_photos(runner, images, out, progress=terminal.progress)
+            written = predict_photos(runner, images, out, progress=terminal.progress, note=terminal.note)
     finally:
         runner.close()
     if json:

@@ -38,7 +38,7 @@ def command(
             targets=(target,),
             checkpoint=checkpoint,
             precisions=("int8",),
-            input_size=parse_size(input_size) if input_size else None,
+            input_sizes=(parse_size(input_size),) if input_size else (),
             calibration=calibration,
         )
     )

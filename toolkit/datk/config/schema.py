@@ -87,6 +87,8 @@ class CheckpointsSection(Section):
     """What the student checkpoint returns, where neither config.json nor the official file name tells."""
     max_depth_m: float | None = None
     """Upper end of a metric checkpoint in metres, where the file does not tell."""
+    licence: str | None = None
+    """Licence of the student checkpoint, where its file names none."""
 
 
 class QuantizeSection(Section):
@@ -106,13 +108,27 @@ class TargetSection(Section):
     """None = the target's own defaults."""
     input_size: Bucket | None = None
     """(height, width) of the bucket, multiples of 14; None = the size the student was trained at."""
+    buckets: tuple[Bucket, ...] = ()
+    """Several sizes instead of one: an artifact each, a photograph goes to the nearest aspect."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Checked against the target's own Options model."""
 
-    @field_validator("precisions", mode="before")
+    @field_validator("precisions", "buckets", mode="before")
     @classmethod
     def _tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_way_to_say_sizes(self) -> Self:
+        if self.buckets and self.input_size is not None:
+            raise ValueError("buckets and input_size: name one of the two")
+        if len(set(self.buckets)) != len(self.buckets):
+            raise ValueError("buckets: a size is named twice")
+        return self
+
+    def sizes(self, default: Size) -> tuple[Size, ...]:
+        """Every bucket to build, in the order given."""
+        return self.buckets or ((self.input_size or default),)
 
 
 class ValidateSection(Section):

@@ -44,6 +44,17 @@ class TensorSpec(BaseModel):
     """Inclusive range of values; None when it depends on the weights."""
 
 
+class Bucket(BaseModel):
+    """One input size of an export, and where its artifact lies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_size: Size
+    """(height, width), multiples of 14."""
+    folder: str
+    """Export folder of that size, relative to the folder this contract lies in; "." for its own."""
+
+
 class Contract(BaseModel):
     """All an app must know to feed an artifact and read its answer. Serialised as contract.json."""
 
@@ -68,12 +79,41 @@ class Contract(BaseModel):
     )
     precision: str
     """fp32, fp16, int8, ...: the artifact's precision name."""
+    arithmetic: str = ""
+    """What the artifact computes in, in words; empty in files of datk 0.1."""
+    artifact: str | None = None
+    """File or package this contract lies beside; None inside the artifact's own metadata."""
+    buckets: tuple[Bucket, ...] = ()
+    """Every size of this export, this one included; empty where there is no other."""
+    bucket_rule: str = (
+        "of several sizes the one nearest in log(height/width) to the photograph, of equals the larger; "
+        "then the plain resize; warn beyond 10 % stretch; no letterbox"
+    )
+
+    @property
+    def edges(self) -> Contract:
+        """Without what only the export folder knows: the part that an artifact carries inside itself."""
+        return self.model_copy(update={"artifact": None, "buckets": ()})
 
     @property
     def signature(self) -> str:
         """One line for logs: what goes in, what comes out, which way the sign points."""
         h, w = self.input_size
         return f"{h}x{w} {self.input.dtype} {self.input.colour_order} -> {self.depth_kind} (larger is {self.larger_is})"
+
+
+ARITHMETIC = {
+    "fp32": "float32",
+    "fp16": "float16 behind the normalisation, float32 at input and output",
+    "int8": "int8 products in the layers the scheme selects, the rest in floating point",
+    "int8-dynamic": "int8 products with ranges found at run time, the rest in floating point",
+    "int8-weights": "floating point, weights stored as int8",
+    "int4-weights": "floating point, weights stored as int4",
+    "lut8": "floating point, weights stored as 8-bit indices into tables",
+    "lut6": "floating point, weights stored as 6-bit indices into tables",
+    "lut4": "floating point, weights stored as 4-bit indices into tables",
+}
+"""What a precision means where a target does not say otherwise."""
 
 
 def contract_for(
@@ -88,8 +128,12 @@ def contract_for(
     output_shape: tuple[int, ...] | None = None,
     output_layout: Literal["NHWC", "NCHW", "NHW"] = "NHW",
     output_dtype: Literal["float16", "float32"] = "float32",
+    arithmetic: str | None = None,
 ) -> Contract:
-    """The contract every built-in target shares: 8-bit RGB in, a depth map of the same size out."""
+    """The contract every built-in target shares: 8-bit RGB in, a depth map of the same size out.
+
+    arithmetic: in words, where it is not what the precision's name promises.
+    """
     h, w = input_size
     return Contract(
         input=TensorSpec(
@@ -107,4 +151,5 @@ def contract_for(
         max_depth_m=max_depth_m,
         input_size=input_size,
         precision=precision,
+        arithmetic=arithmetic or ARITHMETIC.get(precision, precision),
     )

@@ -168,6 +168,11 @@ def parse_size(text: str) -> Size:
     return size
 
 
+def parse_sizes(text: str) -> tuple[Size, ...]:
+    """`518x518,392x518`: several sizes, each once. Raises UsageError as parse_size does."""
+    return tuple(dict.fromkeys(parse_size(part.strip()) for part in text.split(",")))
+
+
 def check_multiple(side: int, *, what: str) -> None:
     """Raise UsageError, naming the two nearest legal sizes, unless side is a positive multiple of 14."""
     if side > 0 and side % PATCH == 0:

@@ -16,6 +16,8 @@ import datk
 from datk.artifact.files import sha256_file, write_json, write_text
 from datk.artifact.manifest import FILE_NAME, InputRef, Manifest, output_ref, read_manifest, write_manifest
 from datk.artifact.provenance import datk_version, git_state, tool_versions
+from datk.artifact.sums import write_sums
+from datk.artifact.verify import SUMS
 from datk.errors import DataError, TargetError, UsageError
 from datk.measure.device import host_info
 from datk.pipeline.processes import call_others
@@ -175,7 +177,7 @@ def _run_stage(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         inputs=[InputRef(role=name, path=name, sha256=digests[name]) for name in stage.needs]
         + [InputRef(role=role, path=path, sha256=digest) for role, path, digest in stage.files],
-        outputs=[output_ref(p, relative_to=part) for p in sorted(part.iterdir()) if p.name != FILE_NAME],
+        outputs=[output_ref(p, relative_to=part) for p in sorted(part.iterdir()) if p.name not in (FILE_NAME, SUMS)],
         recipe_sha256=sha256_file(folder.parent / "00-recipe.yaml"),
         section=stage.section,
         seed=seed,
@@ -186,6 +188,8 @@ def _run_stage(
         **{name: getattr(outcome, name) for name in outcome.__dataclass_fields__},
     )
     write_manifest(manifest, part)
+    if stage.sealed:
+        write_sums(part)
     put_in_place(part, folder)
     return manifest
 

@@ -14,6 +14,7 @@ from datk.depth.io_spec import Size
 from datk.errors import UsageError
 from datk.pipeline.execute import Selection
 from datk.pipeline.runs import ROOT, STUDENT, newest_run
+from datk.pipeline.ship.chain import chain_of_recipe, refuse_unless_commercial
 from datk.pipeline.steps.teacher import spec_of
 
 
@@ -25,7 +26,7 @@ class ExportRequest:
     checkpoint: Path | None = None
     run: Path | None = None
     precisions: tuple[str, ...] = ()
-    input_size: Size | None = None
+    input_sizes: tuple[Size, ...] = ()
     calibration: Path | None = None
     teacher: str | None = None
     kind: str | None = None
@@ -34,6 +35,9 @@ class ExportRequest:
     data: Path | None = None
     images: Path | None = None
     allow_few: bool = False
+    commercial: bool = False
+    """Refuse a licence chain that does not allow commercial use."""
+    weights_licence: str | None = None
     out: Path | None = None
 
 
@@ -51,18 +55,30 @@ class ExportPlan:
 
 
 def plan_export(request: ExportRequest) -> ExportPlan:
-    """Raises UsageError, CheckpointError or RecipeError before anything is written."""
+    """Raises UsageError, CheckpointError or RecipeError before anything is written, GateFailed for --commercial."""
     sections = tuple(_section(name, request) for name in request.targets)
     if request.checkpoint is not None:
-        return _from_checkpoint(request, request.checkpoint, sections)
-    return _from_run(request, request.run or newest_run(), sections)
+        plan = _from_checkpoint(request, request.checkpoint, sections)
+    else:
+        plan = _from_run(request, request.run or newest_run(), sections)
+    if request.commercial:
+        chain = chain_of_recipe(plan.recipe, plan.run_dir)
+        refuse_unless_commercial(chain)
+        plan.said.append(f"--commercial: {len(chain)} licences allow it; the export's NOTICE lists them")
+    return plan
 
 
 def _section(name: str, request: ExportRequest) -> TargetSection:
     target = targets.get(name)
     for precision in request.precisions:
         target.check_precision(precision)
-    return TargetSection(name=target.name, precisions=request.precisions or None, input_size=request.input_size)
+    sizes = request.input_sizes
+    return TargetSection(
+        name=target.name,
+        precisions=request.precisions or None,
+        input_size=sizes[0] if len(sizes) == 1 else None,
+        buckets=sizes if len(sizes) > 1 else (),
+    )
 
 
 def _from_checkpoint(request: ExportRequest, checkpoint: Path, sections: tuple[TargetSection, ...]) -> ExportPlan:
@@ -75,6 +91,7 @@ def _from_checkpoint(request: ExportRequest, checkpoint: Path, sections: tuple[T
             "teacher": request.teacher,
             "kind": request.kind,
             "max_depth_m": request.max_depth_m,
+            "licence": request.weights_licence,
         },
         "quantize": {"images": str(request.calibration) if request.calibration else "builtin"},
         "targets": [s.model_dump(mode="json") for s in sections],
@@ -95,7 +112,13 @@ def _from_checkpoint(request: ExportRequest, checkpoint: Path, sections: tuple[T
 
 
 def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSection, ...]) -> ExportPlan:
-    for flag, value in (("--teacher", request.teacher), ("--kind", request.kind), ("--out", request.out)):
+    of_a_checkpoint = {
+        "--teacher": request.teacher,
+        "--kind": request.kind,
+        "--out": request.out,
+        "--weights-licence": request.weights_licence,
+    }
+    for flag, value in of_a_checkpoint.items():
         if value is not None:
             raise UsageError(
                 f"{flag} goes with --checkpoint", hint="an export of a run uses that run's own teacher and folder"
@@ -121,7 +144,8 @@ def _own_copies(kept: Recipe, run_dir: Path) -> CheckpointsSection:
     """The run's own copies of the checkpoints it was made from: the user's files may be gone by now."""
     own: dict[str, Any] = {}
     if kept.checkpoints.student is not None:
-        own |= {"student": str(run_dir / STUDENT / "student.safetensors"), "kind": None, "max_depth_m": None}
+        own |= {"student": str(run_dir / STUDENT / "student.safetensors")}
+        own |= {"kind": None, "max_depth_m": None, "licence": None}
     if kept.checkpoints.teacher is not None:
         own["teacher"] = spec_of(run_dir / "10-teacher")
     return kept.checkpoints.model_copy(update=own)

@@ -13,6 +13,7 @@ from datk.depth.io_spec import Contract, Size
 from datk.depth.runner import Runner
 from datk.errors import DataError, UsageError
 from datk.models.outside import is_outside
+from datk.pipeline.several_buckets import BucketRunner
 from datk.pipeline.steps import weights
 from datk.targets.base import Target
 
@@ -26,11 +27,13 @@ def open_model(
     kind: str | None = None,
     max_depth_m: float | None = None,
     for_latency: bool = False,
+    all_buckets: bool = False,
 ) -> Runner:
     """A Runner for an artifact, an export folder or a checkpoint.
 
     A checkpoint without input_size runs at the size it was trained at where the file tells (datk's own),
     else by the official rule: short side at least 518, aspect kept.
+    all_buckets: of an export of several sizes open them all, as one runner (a BucketRunner); input_size names one.
     Raises UsageError, DataError, CheckpointError or EnvironmentLacks.
     """
     if is_outside(str(path)):
@@ -41,11 +44,17 @@ def open_model(
     if target is None:
         return _open_checkpoint(artifact, input_size, kind, max_depth_m)
     contract = read_contract(artifact)
+    target.require()
+    if all_buckets and contract.buckets:
+        artifacts = bucket_artifacts(artifact, contract)
+        if input_size is None:
+            return BucketRunner(artifacts, contract, lambda path: open_model(path))
+        if input_size in artifacts:
+            return open_model(artifacts[input_size], input_size)
     if input_size is not None and input_size != contract.input_size:
         raise UsageError(
             f"{artifact.name} takes {contract.input_size[0]}x{contract.input_size[1]} only", hint="drop --input-size"
         )
-    target.require()
     return target.open_for_latency(artifact, contract) if for_latency else target.open(artifact, contract)
 
 
@@ -74,6 +83,22 @@ def find_artifact(path: Path) -> tuple[Path, Target | None]:
             return path, target
     known = sorted({t.suffix for t in targets.available().values()} | set(CHECKPOINT_SUFFIXES))
     raise UsageError(f"{path}: neither an artifact nor a checkpoint", hint=f"known endings: {' '.join(known)}")
+
+
+def bucket_artifacts(artifact: Path, contract: Contract) -> dict[Size, Path]:
+    """Artifact of every bucket of an export, by size. Raises DataError naming a folder that is not there."""
+    found = {}
+    for bucket in contract.buckets:
+        folder = artifact.parent / bucket.folder
+        path = folder / str(contract.artifact)
+        if not path.exists():
+            h, w = bucket.input_size
+            raise DataError(
+                f"{path}: the artifact for {h}x{w} is not there",
+                hint=f"keep the export's folders side by side, or name one size: --input-size {h}x{w}",
+            )
+        found[bucket.input_size] = path
+    return found
 
 
 def read_contract(artifact: Path) -> Contract:

@@ -9,16 +9,25 @@ import cv2
 import numpy as np
 
 from datk.artifact.files import atomic_path
+from datk.depth.buckets import Fit, choose_bucket
 from datk.depth.preprocess import list_images, read_image
-from datk.depth.runner import Runner, predict_photo
+from datk.depth.runner import DepthMap, ImageU8, Runner, predict_photo
 from datk.errors import DataError
+from datk.pipeline.several_buckets import BucketRunner
 from datk.report.colour import colourise
 
 
 def predict_photos(
-    runner: Runner, images: Sequence[Path], out: Path, *, progress: Callable[[int, int], None]
+    runner: Runner,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    progress: Callable[[int, int], None],
+    note: Callable[[str], None],
 ) -> list[Path]:
     """Write NAME.png and NAME.npy (float32, the photograph's size) for each photograph.
+
+    note: told of every photograph that a fixed size stretches by more than 10 %.
 
     Raises DataError for an unreadable picture, or for two photographs whose results would share a name.
     """
@@ -30,8 +39,9 @@ def predict_photos(
     written = []
     for i, path in enumerate(paths):
         photo = read_image(path)
-        official = getattr(runner, "predict_photo", None)
-        depth = official(photo) if official is not None else predict_photo(runner, photo)
+        depth, fit = _depth(runner, photo)
+        if fit is not None and fit.warning:
+            note(f"{path.name}: {fit.warning}")
         coloured = cv2.cvtColor(colourise(depth, runner.depth_kind), cv2.COLOR_RGB2BGR)
         with atomic_path(out / f"{path.stem}.npy") as part:
             with part.open("wb") as handle:
@@ -42,3 +52,13 @@ def predict_photos(
         written += [out / f"{path.stem}.npy", out / f"{path.stem}.png"]
         progress(i + 1, len(paths))
     return written
+
+
+def _depth(runner: Runner, photo: ImageU8) -> tuple[DepthMap, Fit | None]:
+    """A photograph's map, and how it fitted; a runner that keeps the aspect stretches nothing."""
+    if isinstance(runner, BucketRunner):
+        return runner.predict_photo(photo), runner.fit(photo)
+    official = getattr(runner, "predict_photo", None)
+    if official is not None:
+        return official(photo), None
+    return predict_photo(runner, photo), choose_bucket((photo.shape[0], photo.shape[1]), [runner.input_size])

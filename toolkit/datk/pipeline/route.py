@@ -37,6 +37,7 @@ from datk.targets.base import Target
 TORCH = ("torch", "numpy", "opencv-python-headless")
 DEPTH_CODE = ("depth/preprocess.py", "models")
 LABEL_CODE = ("depth/label_quality.py", "depth/teacher.py", "train/pseudo_label.py", "train/labelling")
+SHIP_CODE = ("depth/io_spec.py", "depth/preprocess.py", "artifact/verify.py", "pipeline/ship")
 DATA_CODE = ("data/sample.py", "data/order.py", "data/dataset.py", "data/adapters", "data/quarantine.py")
 
 
@@ -173,8 +174,9 @@ def _student(recipe: Recipe) -> Stage:
         name="30-student",
         verb="student",
         title=f"load {Path(weights.student).name}",
-        run=partial(student.load, Path(weights.student), weights.kind, weights.max_depth_m),
-        section={"kind": weights.kind, "max_depth_m": weights.max_depth_m, "name": Path(weights.student).name},
+        run=partial(student.load, Path(weights.student), weights.kind, weights.max_depth_m, weights.licence),
+        section={"kind": weights.kind, "max_depth_m": weights.max_depth_m, "name": Path(weights.student).name}
+        | ({"licence": weights.licence} if weights.licence else {}),
         files=(_file_ref("student", weights.student),),
         tools=("torch", "safetensors"),
         code=("models",),
@@ -224,45 +226,65 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
     for precision in precisions:
         target.check_precision(precision)
         target.check_encoder(trained.family if trained else None, precision)
-    size = section.input_size or default_input_size(recipe)
-    own: list[Stage] = []
-    if any(p == "int8" for p in precisions):
-        own.append(_quantize(target, size))
+    sizes = section.sizes(default_input_size(recipe))
     teachers = tuple(n for n in names if n == "10-teacher")
-    for precision in precisions:
-        name = f"{target.name}-{precision}"
-        quantized = (f"40-quantize-{target.name}",) if precision == "int8" else ()
-        own.append(
-            Stage(
-                name=f"50-export-{name}",
-                verb="export",
-                title=f"compile {target.name} {precision} at {size[0]}x{size[1]}",
-                run=partial(export.run, target, precision, size, options, recipe.photos),
-                section={
-                    "target": target.name,
-                    "precision": precision,
-                    "input_size": list(size),
-                    "options": section.options,
-                },
-                needs=("30-student", *quantized),
-                tools=("torch", *target.tools),
-                code=("models", "depth/io_spec.py", _room_of(target), "targets/pt2e.py", "targets/base.py"),
-            )
-        )
-        own.append(
-            Stage(
-                name=f"60-validate-{name}",
-                verb="validate",
-                title=f"measure {target.name} {precision} against teacher and float student",
-                run=partial(validate.artifact, target, precision, recipe.validation, recipe.photos),
-                section={**_dump(recipe.validation), "validation": recipe.photos.validation}
-                | {"count": recipe.photos.validation_count},
-                needs=("30-student", f"50-export-{name}", *teachers),
-                tools=("torch", "numpy", *target.tools),
-                code=("evaluate", "depth", "models", _room_of(target)),
-            )
-        )
+    own: list[Stage] = []
+    for size in sizes:
+        suffix = f"-{size[0]}x{size[1]}" if len(sizes) > 1 else ""
+        if any(p == "int8" for p in precisions):
+            own.append(_quantize(target, size, suffix))
+        for precision in precisions:
+            own += _artifact_stages(recipe, section, target, precision, size, sizes, options, teachers)
     return own
+
+
+def _artifact_stages(
+    recipe: Recipe,
+    section: TargetSection,
+    target: Target,
+    precision: str,
+    size: Size,
+    sizes: tuple[Size, ...],
+    options: Any,
+    teachers: tuple[str, ...],
+) -> list[Stage]:
+    """Compile and measure one artifact; one of several buckets has its size in its name."""
+    several = len(sizes) > 1
+    name = f"{target.name}-{precision}" + (f"-{size[0]}x{size[1]}" if several else "")
+    quantize_stage = f"40-quantize-{target.name}" + (f"-{size[0]}x{size[1]}" if several else "")
+    quantized = (quantize_stage,) if precision == "int8" else ()
+    section_of_export = {
+        "target": target.name,
+        "precision": precision,
+        "input_size": list(size),
+        "options": section.options,
+    }
+    if several:
+        section_of_export["buckets"] = [list(s) for s in sizes]
+    return [
+        Stage(
+            name=f"50-export-{name}",
+            verb="export",
+            title=f"compile {target.name} {precision} at {size[0]}x{size[1]}",
+            run=partial(export.run, target, precision, size, sizes, options, recipe.photos),
+            section=section_of_export,
+            needs=("30-student", *quantized),
+            tools=("torch", *target.tools),
+            code=("models", *SHIP_CODE, _room_of(target), "targets/pt2e.py", "targets/base.py"),
+            sealed=True,
+        ),
+        Stage(
+            name=f"60-validate-{name}",
+            verb="validate",
+            title=f"measure {name.replace('-', ' ')} against teacher and float student",
+            run=partial(validate.artifact, f"50-export-{name}", target, precision, recipe.validation, recipe.photos),
+            section={**_dump(recipe.validation), "validation": recipe.photos.validation}
+            | {"count": recipe.photos.validation_count},
+            needs=("30-student", f"50-export-{name}", *teachers),
+            tools=("torch", "numpy", *target.tools),
+            code=("evaluate", "depth", "models", "pipeline/bucket_cost.py", _room_of(target)),
+        ),
+    ]
 
 
 def _calibration(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
@@ -273,7 +295,7 @@ def _calibration(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
     )
     section = recipe.pseudo_labels
     if recipe.student is None:
-        size = next((s.input_size for s in recipe.targets if s.input_size), None) or default_input_size(recipe)
+        size = next((s.sizes(default_input_size(recipe))[0] for s in recipe.targets), default_input_size(recipe))
         section = section.model_copy(update={"input_size": size})
     return Stage(
         name=calibration.NAME,
@@ -288,9 +310,9 @@ def _calibration(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
     )
 
 
-def _quantize(target: Target, size: Size) -> Stage:
+def _quantize(target: Target, size: Size, suffix: str = "") -> Stage:
     return Stage(
-        name=f"40-quantize-{target.name}",
+        name=f"40-quantize-{target.name}{suffix}",
         verb="quantize",
         title=f"quantise with NNCF for {target.name} at {size[0]}x{size[1]}",
         run=partial(quantize.run, target, size),
@@ -303,7 +325,8 @@ def _quantize(target: Target, size: Size) -> Stage:
 
 def _validate_student(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
     teachers = tuple(n for n in names if n == "10-teacher")
-    sizes = sorted({s.input_size or default_input_size(recipe) for s in recipe.targets}) or [default_input_size(recipe)]
+    default = default_input_size(recipe)
+    sizes = sorted({size for s in recipe.targets for size in s.sizes(default)}) or [default]
     return Stage(
         name="60-validate-student",
         verb="validate-student",

@@ -84,6 +84,8 @@ class Stage:
     """Rooms of datk whose source changes the bytes, e.g. "losses", "train"."""
     together: bool = False
     """Trains: under torchrun every process takes part, not the first alone."""
+    sealed: bool = False
+    """Its folder is handed on: SHA256SUMS over all of it, the manifest included, is written last."""
     volatile: bool = False
     """Rebuilt whenever anything before it was: the report."""
 
@@ -104,10 +106,10 @@ class Stage:
 
 @cache
 def source_digest(room: str) -> str:
-    """Hash of the Python source of one room or file of datk ("losses", "depth/preprocess.py")."""
+    """Hash of the source of one room or file of datk ("losses", "depth/preprocess.py"): Python, and its templates."""
     root = Path(datk.__file__).parent / room
     assert root.exists(), f"no such room: {room}"
-    files = [root] if root.is_file() else sorted(root.rglob("*.py"))
+    files = [root] if root.is_file() else sorted({*root.rglob("*.py"), *root.rglob("*.j2")})
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.relative_to(root.parent).as_posix().encode() + b"\0" + path.read_bytes())

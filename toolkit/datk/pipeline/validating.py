@@ -12,6 +12,7 @@ from datk.artifact.manifest import FILE_NAME, Metric, Verdict, read_manifest
 from datk.depth.io_spec import Size
 from datk.depth.runner import Runner
 from datk.errors import CheckpointError
+from datk.pipeline.bucket_cost import bucket_cost
 from datk.pipeline.measuring import Clock, Setting, measure, open_bench
 from datk.pipeline.models import find_artifact, open_model
 from datk.pipeline.reference import float_net, reference, teacher_reference
@@ -132,6 +133,8 @@ def _judge(
         no_reference="a checkpoint is the float net itself" if is_checkpoint else NO_REFERENCE,
         no_teacher="no teacher: not part of a run that has one and no --teacher CHECKPOINT",
     )
+    if base is not None:
+        measured.metrics |= bucket_cost(*base, size, tuple(setting.photos))
     return Judged(name, artifact, runner.label, measured.metrics, measured.details, measured.verdict)
 
 

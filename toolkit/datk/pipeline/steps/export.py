@@ -1,14 +1,22 @@
-"""Stage 50: compile one artifact. Its own checks can reject it; it is kept either way."""
+"""Stage 50: compile one artifact, make its folder one to ship. Its own checks can reject it; it is kept either way."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from datk.artifact import verify
 from datk.artifact.files import write_json
 from datk.artifact.manifest import Metric, Verdict
 from datk.config.schema import PhotosSection
-from datk.depth.io_spec import Size
+from datk.depth.io_spec import Bucket, Size
 from datk.depth.preprocess import bucket_image, read_image
+from datk.pipeline.ship.chain import chain_of_stages
+from datk.pipeline.ship.golden import write_golden
+from datk.pipeline.ship.kits import write_kits
+from datk.pipeline.ship.notice import write_notice
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import weights
 from datk.pipeline.steps.photos import photo_set
@@ -18,8 +26,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def run(target: Target, precision: str, size: Size, options: Any, photos: PhotosSection, stage: StageRun) -> Outcome:
-    """Compile into the stage folder: artifact, contract.json, the target's extra files."""
+def run(
+    target: Target,
+    precision: str,
+    size: Size,
+    sizes: Sequence[Size],
+    options: Any,
+    photos: PhotosSection,
+    stage: StageRun,
+) -> Outcome:
+    """Compile into the stage folder: artifact, contract.json, golden/, verify.py, the target's extra files.
+
+    sizes: every bucket of this export; each has a folder of its own beside this one.
+    """
     from datk.artifact.files import size_bytes
     from datk.models.deployment import deployment_module
 
@@ -31,7 +50,7 @@ def run(target: Target, precision: str, size: Size, options: Any, photos: Photos
     if precision == "int8":
         from datk.quantize.program import load_program
 
-        module = load_program(stage.folder(f"40-quantize-{target.name}") / "program.pt2")
+        module = load_program(stage.folder(quantized_by(stage)) / "program.pt2")
     held_out = photo_set(photos.validation, "validation", photos.validation_count, seed=stage.seed)
     student = stage.manifest("30-student")
     result: BuildResult = target.load(target.build)(
@@ -52,18 +71,44 @@ def run(target: Target, precision: str, size: Size, options: Any, photos: Photos
             out=stage.out,
         )
     )
-    write_json(stage.out / "contract.json", result.contract.model_dump(mode="json"))
+    contract = result.contract.model_copy(
+        update={
+            "artifact": result.artifact.relative_to(stage.out).as_posix(),
+            "buckets": buckets_of(target.name, precision, size, sizes),
+        }
+    )
+    write_json(stage.out / verify.CONTRACT, contract.model_dump(mode="json"))
+    chain = chain_of_stages(stage.folder("30-student").parent, list(stage.needs))
+    write_notice(stage.out, chain, contract, tools=("torch", *target.tools))
+    write_golden(stage.out, target, result.artifact, contract, floating)
+    kits = write_kits(stage.out, contract)
+    shutil.copyfile(verify.__file__, stage.out / "verify.py")
     failed = [f"{name}: {check['detail']}" for name, check in result.checks.items() if check["status"] == "failed"]
     return Outcome(
-        contract=result.contract,
+        contract=contract,
         weights=student.weights,
         checks=result.checks,
         metrics={"size_bytes": Metric(value=size_bytes(result.artifact), unit="bytes", n=1, higher_is_better=False)},
         facts={
             "target": target.name,
             "precision": precision,
-            "artifact": result.artifact.relative_to(stage.out).as_posix(),
+            "artifact": contract.artifact,
+            "kits": kits,
+            "licences": [asdict(link) | {"commercial_use": link.use} for link in chain],
         },
         verdict=Verdict(status="rejected", reasons=failed) if failed else None,
         failed_stage="export" if failed else None,
     )
+
+
+def quantized_by(stage: StageRun) -> str:
+    """Name of the stage that quantised this artifact's program."""
+    return next(name for name in stage.needs if name.startswith("40-quantize-"))
+
+
+def buckets_of(target: str, precision: str, size: Size, sizes: Sequence[Size]) -> tuple[Bucket, ...]:
+    """What the contract says of all sizes of an export; nothing where there is one."""
+    if len(sizes) < 2:
+        return ()
+    folders = {s: f"../50-export-{target}-{precision}-{s[0]}x{s[1]}" for s in sizes}
+    return tuple(Bucket(input_size=s, folder="." if s == size else folders[s]) for s in sizes)

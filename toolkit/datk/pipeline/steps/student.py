@@ -6,12 +6,14 @@ A recipe may have it learn from labelled images instead of these, or beside them
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datk.config.data_section import SetSection
 from datk.config.schema import PhotosSection
 from datk.config.train_sections import StudentSection
 from datk.data.sources import ImageSource
+from datk.pipeline.ship.chain import stated
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import data, labels, weights
 from datk.pipeline.steps.photos import training_images
@@ -66,9 +68,11 @@ def distil(section: StudentSection, photos: PhotosSection, sets: Sequence[SetSec
     return training_outcome(result, name=f"student {section.size}", datasets=learnt, licence=licence)
 
 
-def load(path: Path, kind: str | None, max_depth_m: float | None, stage: StageRun) -> Outcome:
-    """Take an official, Hugging Face or own checkpoint as the student, unchanged."""
+def load(path: Path, kind: str | None, max_depth_m: float | None, licence: str | None, stage: StageRun) -> Outcome:
+    """Take an official, Hugging Face or own checkpoint as the student, unchanged. licence: as the user states it."""
     checkpoint = weights.read(path, kind, max_depth_m)
+    if licence is not None:
+        checkpoint = replace(checkpoint, licence=stated(licence, checkpoint.licence))
     record = weights.keep(checkpoint, stage.out / FILE)
     return Outcome(
         weights=[record],

@@ -11,6 +11,7 @@ from datk.depth.io_spec import Size
 from datk.depth.runner import Runner
 from datk.evaluate.cached_runner import CachedRunner
 from datk.evaluate.torch_runner import TorchRunner
+from datk.pipeline.bucket_cost import bucket_cost
 from datk.pipeline.measuring import Clock, Measured, Setting, input_path_distance, measure, open_bench, save_samples
 from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.stage import Outcome, StageRun
@@ -24,10 +25,9 @@ SELF = "reference: self; no teacher was named, the float student is the only ref
 
 
 def artifact(
-    target: Target, precision: str, section: ValidateSection, photos: PhotosSection, stage: StageRun
+    export: str, target: Target, precision: str, section: ValidateSection, photos: PhotosSection, stage: StageRun
 ) -> Outcome:
-    """Measure one artifact on this machine, by the target's own runner."""
-    export = f"50-export-{target.name}-{precision}"
+    """Measure one artifact, built by the stage `export`, on this machine, by the target's own runner."""
     built = stage.manifest(export)
     assert built.contract is not None
     held_out, setting = _setting(section, photos, stage)
@@ -48,6 +48,8 @@ def artifact(
             no_teacher=SELF,
         )
         measured.metrics["size_bytes"] = built.metrics["size_bytes"]
+        weights = _weights(stage, STUDENT, "student.safetensors")
+        measured.metrics |= bucket_cost(*weights, runner.input_size, tuple(held_out.paths))
         facts = {"target": target.name, "precision": precision, "label": runner.label}
         return _outcome(stage, measured, runner, held_out, setting, student_net, teacher, facts, built)
     finally:

@@ -1,0 +1,91 @@
+"""One small net exported for real, once: the folders an app team would get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SIZE = "70x98"
+
+
+class Silent:
+    """A Reporter that tells nobody."""
+
+    def stage(self, name: str, title: str, state: str) -> None: ...
+
+    def progress(self, done: int, total: int, what: str = "") -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def lively_checkpoint(path: Path) -> Path:
+    """A tiny net with random weights, scaled up so that its map varies with the picture."""
+    import torch
+
+    from datk.depth.io_spec import DepthKind
+    from datk.models.depth_anything import DepthAnything
+    from datk.models.presets import PRESETS
+    from datk.models.weights import save_checkpoint
+
+    torch.manual_seed(0)
+    net = DepthAnything(PRESETS["tiny"], depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            torch.nn.init.kaiming_uniform_(module.weight, a=1.0)
+    net.depth_head.scratch.output_conv2[2].weight.data.abs_()
+    net.depth_head.scratch.output_conv2[2].bias.data.fill_(0.3)
+    save_checkpoint(net, path, metadata={"licence": "Apache-2.0"})
+    return path
+
+
+def export(run_dir: Path, checkpoint: Path, *sections: dict) -> Path:
+    """Run the stages that make export folders, without measuring anything."""
+    from datk.config.load import recipe_from_dict
+    from datk.pipeline.execute import Selection, execute
+    from datk.pipeline.route import stages_of
+
+    recipe = recipe_from_dict(
+        {"name": "ship", "checkpoints": {"student": str(checkpoint)}, "targets": list(sections)}, where="test"
+    )
+    stages = [s for s in stages_of(recipe) if s.verb in ("student", "export")]
+    done = execute(stages, run_dir, Selection(), seed=0, recipe_text="test", reporter=Silent())
+    assert not done.failures, done.failures
+    return run_dir
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lively_checkpoint(tmp_path_factory.mktemp("weights") / "lively.safetensors")
+
+
+@pytest.fixture(scope="session")
+def exporter() -> Callable[..., Path]:
+    """(run folder, checkpoint, target sections...) -> run folder with its exports."""
+    return export
+
+
+@pytest.fixture(scope="session")
+def onnx_export(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "ship"
+    section = {"name": "onnx", "precisions": ["fp32"], "input_size": SIZE}
+    return export(run_dir, checkpoint, section) / "50-export-onnx-fp32"
+
+
+@pytest.fixture(scope="session")
+def tflite_export(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "ship"
+    section = {"name": "tflite", "precisions": ["fp16"], "input_size": SIZE}
+    return export(run_dir, checkpoint, section) / "50-export-tflite-fp16"
+
+
+@pytest.fixture()
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """A private copy of an export folder, to be damaged."""
+    import shutil
+
+    def copy(folder: Path) -> Path:
+        return Path(shutil.copytree(folder, tmp_path / folder.name))
+
+    return copy

@@ -1,0 +1,1 @@
+"""What turns a compiled artifact into a folder that an app team can ship."""

@@ -1,0 +1,98 @@
+"""`datk verify`: an export folder against what it says of itself. Imports no torch: app teams have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from datk import targets
+from datk.artifact.manifest import FILE_NAME, Manifest, read_manifest
+from datk.artifact.signature import check_signature
+from datk.artifact.verify import CONTRACT, Check, Lacks, NotAnExport, verify
+from datk.depth.io_spec import Contract
+from datk.depth.runner import Runner
+from datk.errors import DataError, EnvironmentLacks, TargetError, UsageError
+from datk.targets.base import Target
+
+
+def verify_export(folder: Path, *, run: bool = True, public_key: Path | None = None) -> list[Check]:
+    """Every check of one export folder: files, contract, golden results, manifest, signature.
+
+    run: also feed the golden inputs to the artifact, in its target's own runner. Raises UsageError when folder is no
+    export; a runtime that is missing here is a check that is not_measured. public_key: PEM file of the signer.
+    """
+    opened: list[Runner] = []
+    try:
+        checks = verify(folder, _opener(folder, opened) if run else None)
+    except NotAnExport as error:
+        raise UsageError(str(error), hint="name a folder 50-export-... of a run") from error
+    except Lacks as error:
+        checks = [*verify(folder), Check("golden", "not_measured", str(error))]
+    except TargetError as error:
+        checks = [*verify(folder), Check("golden", "failed", error.message, _artifact_name(folder))]
+    finally:
+        for runner in opened:
+            runner.close()
+    return [*checks, *_manifest_checks(folder), *check_signature(folder, public_key)]
+
+
+def _opener(folder: Path, opened: list[Runner]) -> Callable[[Path, dict[str, Any]], Callable[[Any], Any]]:
+    """Open the artifact with datk's runner of its target, remembered in `opened` for closing."""
+
+    def open_artifact(path: Path, value: dict[str, Any]) -> Callable[[Any], Any]:
+        try:
+            runner = target_of(folder, path).open(path, Contract.model_validate(value))
+        except EnvironmentLacks as error:
+            raise Lacks(f"{error.message}; {error.hint}" if error.hint else error.message) from error
+        except ImportError as error:
+            raise Lacks(f"cannot run here: {error}") from error
+        except DataError as error:
+            raise TargetError(error.message, hint=error.hint) from error
+        opened.append(runner)
+        return runner.predict
+
+    return open_artifact
+
+
+def target_of(folder: Path, artifact: Path) -> Target:
+    """The target that made an export: its manifest says so; without one the artifact's ending does."""
+    if (folder / FILE_NAME).is_file():
+        return targets.get(str(read_manifest(folder).facts["target"]))
+    found = next((t for t in targets.available().values() if t.suffix == artifact.suffix), None)
+    if found is None:
+        raise UsageError(f"{artifact}: no target makes files ending in {artifact.suffix}")
+    return found
+
+
+def _manifest_checks(folder: Path) -> list[Check]:
+    """The contract is one datk understands, the manifest agrees with it, and the export was not rejected."""
+    found = []
+    try:
+        contract = Contract.model_validate_json((folder / CONTRACT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, ValidationError) as error:
+        line = str(error).splitlines()[0]
+        return [Check("contract", "failed", f"not a contract of this datk: {line}", CONTRACT)]
+    try:
+        manifest = read_manifest(folder)
+    except DataError as error:
+        if not (folder / FILE_NAME).exists():
+            return [Check("manifest", "not_measured", "no manifest beside the artifact", FILE_NAME)]
+        return [Check("manifest", "failed", error.message, FILE_NAME)]
+    found += _agreement(manifest, contract)
+    if manifest.verdict is not None and manifest.verdict.status == "rejected":
+        found.append(Check("verdict", "failed", f"rejected: {'; '.join(manifest.verdict.reasons)}", FILE_NAME))
+    return found
+
+
+def _agreement(manifest: Manifest, contract: Contract) -> list[Check]:
+    if manifest.contract != contract:
+        return [Check("manifest", "failed", "its contract is not contract.json's", FILE_NAME)]
+    tools = ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
+    return [Check("manifest", "passed", f"same contract; made by {tools}", FILE_NAME)]
+
+
+def _artifact_name(folder: Path) -> str:
+    return str(Contract.model_validate_json((folder / CONTRACT).read_text(encoding="utf-8")).artifact)
