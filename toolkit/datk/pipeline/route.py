@@ -269,7 +269,7 @@ def _artifact_stages(
             run=partial(export.run, target, precision, size, sizes, options, recipe.photos),
             section=section_of_export,
             needs=("30-student", *quantized),
-            tools=("torch", *target.tools),
+            tools=("torch", *target.tools, "cyclonedx-python-lib"),
             code=("models", *SHIP_CODE, _room_of(target), "targets/pt2e.py", "targets/base.py"),
             sealed=True,
         ),

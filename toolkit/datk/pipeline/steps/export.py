@@ -17,6 +17,7 @@ from datk.pipeline.ship.chain import chain_of_stages
 from datk.pipeline.ship.golden import write_golden
 from datk.pipeline.ship.kits import write_kits
 from datk.pipeline.ship.notice import write_notice
+from datk.pipeline.ship.sbom import write_sbom
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import weights
 from datk.pipeline.steps.photos import photo_set
@@ -81,13 +82,14 @@ def run(
     chain = chain_of_stages(stage.folder("30-student").parent, list(stage.needs))
     write_notice(stage.out, chain, contract, tools=("torch", *target.tools))
     write_golden(stage.out, target, result.artifact, contract, floating)
+    sbom = write_sbom(stage.out, contract, chain, tools=("torch", *target.tools))
     kits = write_kits(stage.out, contract)
     shutil.copyfile(verify.__file__, stage.out / "verify.py")
     failed = [f"{name}: {check['detail']}" for name, check in result.checks.items() if check["status"] == "failed"]
     return Outcome(
         contract=contract,
         weights=student.weights,
-        checks=result.checks,
+        checks=result.checks | {"sbom": sbom},
         metrics={"size_bytes": Metric(value=size_bytes(result.artifact), unit="bytes", n=1, higher_is_better=False)},
         facts={
             "target": target.name,
