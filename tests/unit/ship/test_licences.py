@@ -140,3 +140,5 @@ def test_refusal_names_every_link_at_once() -> None:
     with pytest.raises(GateFailed, match=r"(?s)weights base.*teacher x: Foo-1 \(unknown\)"):
         refuse_unless_commercial(chain)
     refuse_unless_commercial(chain[2:])
+    with pytest.raises(GateFailed, match="nothing is known"):
+        refuse_unless_commercial([])

@@ -50,7 +50,12 @@ def chain_of_recipe(recipe: Recipe, run_dir: Path) -> list[Link]:
 
 
 def refuse_unless_commercial(chain: Sequence[Link]) -> None:
-    """Raise GateFailed (exit 3) naming every link that forbids commercial use or says nothing of it."""
+    """Raise GateFailed (exit 3) naming every link that forbids commercial use or says nothing of it, or for none."""
+    if not chain:
+        raise GateFailed(
+            "--commercial: nothing is known of where these weights come from",
+            hint="name a finished run with --run, or weights with --checkpoint",
+        )
     lines = blockers(chain)
     if not lines:
         return
