@@ -20,7 +20,8 @@ def refused(ended: Any, code: int, *words: str) -> None:
 
 def test_da2k_absent_names_the_fetch_command_and_the_built_in_bench(datk: Any, tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(b"")
-    refused(datk("validate", "m.safetensors", "--bench", "da2k"), 4, "DA-2K", "--bench mini", "data/da2k")
+    ended = datk("validate", "m.safetensors", "--bench", "da2k")
+    refused(ended, 4, "datk data fetch da2k", "--bench mini", "data/da2k")
 
 
 def test_validate_without_a_run_says_how_to_make_one(datk: Any) -> None:

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 Depth = NDArray[np.float64]
 Truth = dict[str, Depth]
@@ -215,6 +215,35 @@ def sintel(root: Path) -> Truth:
     return truth
 
 
+def moge(root: Path) -> Truth:
+    """Written by Pillow after MoGe's description: logarithmic, 0 unknown, 65535 infinite."""
+    truth: Truth = {}
+    for name in ("room/a", "room/b"):
+        z = scene(len(truth) + 1)
+        z[0, :5], z[1, :4] = np.nan, np.inf
+        save_picture(root / name / "image.jpg", len(truth))
+        near, far = np.nanmin(z), z[np.isfinite(z)].max()
+        finite = np.where(np.isfinite(z), z, near)
+        code = 1 + np.round(np.log(finite / near) / np.log(far / near) * 65533)
+        code = np.where(np.isnan(z), 0, np.where(np.isinf(z), 65535, code)).astype(np.uint16)
+        info = PngImagePlugin.PngInfo()
+        for key, value in (("near", near), ("far", far), ("unit", 1.0)):
+            info.add_text(key, str(value))
+        Image.fromarray(code).save(root / name / "depth.png", pnginfo=info)
+        truth[f"{name}/image.jpg"] = z
+    (root / ".index.txt").write_text("room/a\nroom/b\n")
+    return truth
+
+
+def rgbd(root: Path) -> Truth:
+    z = np.round(scene(1) * 5000) / 5000
+    z[0, :5] = np.nan
+    save_picture(root / "images" / "hall" / "a.jpg")
+    save_png16(root / "depth" / "hall" / "a.png", np.where(np.isnan(z), 0, np.round(z * 5000)))
+    (root / "rgbd.json").write_text(json.dumps({"quantity": "depth", "unit": 0.0002, "licence": "own"}))
+    return {"images/hall/a.jpg": z}
+
+
 def eth3d(root: Path) -> Truth:
     image = root / "courtyard" / "images" / "dslr_images" / "DSC_0286.JPG"
     image.parent.mkdir(parents=True, exist_ok=True)
@@ -318,7 +347,9 @@ WRITERS: dict[str, Written] = {
     "hypersim": Written(hypersim, 1e-5),
     "irs": Written(irs, 1e-5),
     "kitti": Written(kitti),
+    "moge": Written(moge, 1e-4),
     "nyuv2": Written(nyuv2),
+    "rgbd": Written(rgbd, 1e-4),
     "sintel": Written(sintel),
     "synthetic": Written(synthetic),
     "tartanair": Written(tartanair),

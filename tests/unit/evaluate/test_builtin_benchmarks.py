@@ -13,7 +13,8 @@ from datk.artifact.files import sha256_file, size_bytes
 from datk.data.synthetic import SCENE_VERSION, build_scene
 from datk.data.synthetic.oracle import cast
 from datk.errors import DataError, UsageError
-from datk.evaluate.benchmarks import available, get, mini, row_rule
+from datk.evaluate.benchmarks import available, get, get_pairs, mini, row_rule
+from datk.evaluate.benchmarks.base import Benchmark
 from datk.evaluate.benchmarks.controls import FieldRunner, lower_is_nearer
 from datk.evaluate.benchmarks.drawing import calm, draw_pairs
 from datk.evaluate.benchmarks.pairs import PairSet
@@ -23,7 +24,12 @@ REAL = {"real_motorcycle", "real_aloe", "real_adirondack", "real_arc2017"}
 
 
 def test_benchmarks_are_found_by_scanning() -> None:
-    assert list(available()) == ["da2k", "mini", "real4"]
+    pairs = {n for n, b in available().items() if isinstance(b, Benchmark)}
+    assert {"da2k", "mini", "real4"} <= pairs
+    dense = {"kitti_garg", "nyu_raw_eigen", "sintel", "eth3d", "diode_indoor", "moge", "rgbd"}
+    assert dense <= set(available()) - pairs
+    with pytest.raises(UsageError, match="eth3d is a dense benchmark"):
+        get_pairs("eth3d")
     with pytest.raises(UsageError, match="no benchmark named 'da-2k'") as caught:
         get("da-2k")
     assert "did you mean 'da2k'" in (caught.value.hint or "")

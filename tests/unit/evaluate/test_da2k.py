@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from datk.depth.io_spec import DepthKind
+from datk.depth.preprocess import resize_output, sample_output
 from datk.errors import DataError, EnvironmentLacks
 from datk.evaluate.benchmarks import get
 from datk.evaluate.benchmarks.controls import FieldRunner, constant_map, lower_is_nearer
-from datk.evaluate.benchmarks.da2k import FETCH, REVISION, load
+from datk.evaluate.benchmarks.da2k import FETCH, load
 from datk.evaluate.benchmarks.pairs import judge_pair, score_pairs, swapped
 
 from .conftest import ToyRunner, edit, red
@@ -116,10 +119,89 @@ def test_every_image_missing_is_an_error(da2k: Path) -> None:
         load(da2k)
 
 
-def test_an_undecodable_image_is_an_error_not_a_wrong_answer(da2k: Path) -> None:
+def test_images_that_cannot_be_decoded_are_named_and_both_denominators_are_given(da2k: Path) -> None:
+    whole = (da2k / "images" / "indoor" / "b.jpeg").read_bytes()
     (da2k / "images" / "indoor" / "a.jpg").write_bytes(b"half a jpeg")
-    with pytest.raises(DataError, match=r"a\.jpg: not a readable picture"):
+    (da2k / "images" / "indoor" / "b.jpeg").write_bytes(whole[: len(whole) // 2])
+    result = score_pairs(ToyRunner(red), load(da2k))
+    assert list(result.unreadable_images) == ["images/indoor/a.jpg", "images/indoor/b.jpeg"]
+    assert "not a readable picture" in result.unreadable_images["images/indoor/a.jpg"]
+    assert "cut short" in result.unreadable_images["images/indoor/b.jpeg"]
+    assert (result.overall.right, result.overall.n, result.n_annotated_pairs) == (2, 2, 6)
+    assert result.accuracy_of_annotated == pytest.approx(2 / 6)
+
+
+def test_a_set_without_one_usable_image_is_an_error(da2k: Path) -> None:
+    for path in (da2k / "images").rglob("*.jp*g"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="none of the 3 annotated images could be scored"):
         score_pairs(ToyRunner(red), load(da2k))
+
+
+def test_coordinates_the_wrong_way_round_are_suspected_aloud(da2k: Path) -> None:
+    edit(da2k, lambda a: a["images/aerial/c.jpg"][0].update(point1=[70, 10]))
+    assert "1 of the 1 points outside" in score_pairs(ToyRunner(red), load(da2k)).notes[-1]
+
+
+def test_the_order_of_an_entrys_keys_is_free(da2k: Path) -> None:
+    before = load(da2k).images
+    edit(da2k, lambda a: [a.update({k: [dict(reversed(e.items())) for e in v]}) for k, v in list(a.items())])
+    assert load(da2k).images == before
+
+
+def test_odd_pictures_are_scored_and_named(da2k: Path) -> None:
+    """Grey, CMYK, 16 bits and EXIF-turned, each written by Pillow; points are pixels of the upright picture."""
+    from PIL import Image
+
+    folder = da2k / "images" / "indoor"
+    ramp = np.repeat(np.linspace(0, 250, 80).astype(np.uint8)[None], 60, axis=0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side, to be turned clockwise
+    Image.fromarray(np.rot90(np.stack([ramp] * 3, -1))).save(folder / "exif.jpg", exif=exif, quality=98)
+    Image.fromarray(ramp).save(folder / "grey.jpg", quality=98)
+    Image.fromarray(np.stack([255 - ramp] * 3 + [ramp * 0], -1), mode="CMYK").save(folder / "cmyk.jpg", quality=98)
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(folder / "deep.png")
+    names = ["exif.jpg", "grey.jpg", "cmyk.jpg", "deep.png"]
+    pair = {"point1": [10, 70], "point2": [50, 5], "closer_point": "point1"}
+    edit(da2k, lambda a: a.update({f"images/indoor/{n}": [pair] for n in names}))
+    result = score_pairs(ToyRunner(red), load(da2k))
+    assert {n: result.outcomes[f"images/indoor/{n}"] for n in names} == dict.fromkeys(names, "1")
+    said = {n: result.odd_images[f"images/indoor/{n}"] for n in names}
+    assert said["exif.jpg"] == "turned upright by EXIF orientation 6" and said["grey.jpg"] == "grey"
+    assert said["cmyk.jpg"] == "CMYK" and "16 bits" in said["deep.png"]
+    assert set(result.odd_images) == {f"images/indoor/{n}" for n in names}
+
+
+def test_the_zip_is_scored_as_the_folder_is(da2k: Path, tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "DA-2K"), "zip", da2k.parent, "DA-2K"))
+    folder, packed = (score_pairs(ToyRunner(red), load(place)) for place in (da2k, archive))
+    assert packed == folder
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "DA-2K.zip").write_bytes(archive.read_bytes())
+    assert load(tmp_path / "alone").n_pairs == 6
+
+
+def test_a_damaged_member_of_the_zip_is_named(da2k: Path, tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "DA-2K"), "zip", da2k.parent, "DA-2K"))
+    data = bytearray(archive.read_bytes())
+    at = zipfile.ZipFile(archive).getinfo("DA-2K/images/indoor/a.jpg").header_offset + 90
+    data[at : at + 40] = bytes(40)
+    archive.write_bytes(data)
+    result = score_pairs(ToyRunner(red), load(archive))
+    assert "is damaged" in result.unreadable_images["images/indoor/a.jpg"] and result.overall.n == 4
+    archive.write_bytes(b"no zip at all")
+    with pytest.raises(DataError, match="not a readable zip"):
+        load(archive)
+
+
+def test_values_read_at_points_are_those_of_the_large_map() -> None:
+    rng = np.random.default_rng(1)
+    small = rng.random((28, 42), dtype=np.float32)
+    points = [(int(r), int(c)) for r, c in zip(rng.integers(0, 301, 500), rng.integers(0, 203, 500), strict=True)]
+    points += [(0, 0), (300, 202)]
+    large = resize_output(small, (301, 203))
+    assert (sample_output(small, (301, 203), points) == [large[p] for p in points]).all()
+    assert (sample_output(large, (301, 203), points) == [large[p] for p in points]).all()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +244,7 @@ def test_da2k_is_looked_for_in_data_and_its_absence_names_the_fetch(
         get("da2k").load(None)
     assert caught.value.exit_code == 4
     assert caught.value.hint is not None
-    assert REVISION in caught.value.hint and FETCH in caught.value.hint and "--bench mini" in caught.value.hint
+    assert FETCH in caught.value.hint and "--bench mini" in caught.value.hint
     (elsewhere / "data").mkdir()
     (elsewhere / "data" / "da2k").symlink_to(da2k)
     assert get("da2k").load(None).n_pairs == 6

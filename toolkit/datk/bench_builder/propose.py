@@ -20,7 +20,7 @@ from datk.bench_builder.voting import DrawnPair, Draws, Reading, draw
 from datk.depth.io_spec import DepthKind
 from datk.depth.runner import Runner
 from datk.errors import UsageError
-from datk.evaluate.benchmarks.pairs import predict_full_size
+from datk.evaluate.benchmarks.source import predict_full_size
 
 PAPERS_EXPERTS = 4
 """Depth Anything V1 and V2, Marigold, GeoWizard."""

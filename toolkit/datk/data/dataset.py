@@ -35,6 +35,8 @@ class AdaptedDataset:
     adapter: Adapter
     items: tuple[Item, ...]
     left_out: tuple[tuple[str, int], ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
+    """With allow_missing: image -> which file of the pair is not there."""
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ def open_dataset(
     left_out = dict(scan.left_out)
     if scan.missing:
         left_out["incomplete pairs"] = len(scan.missing)
-    return AdaptedDataset(adapter, items, tuple(left_out.items()))
+    return AdaptedDataset(adapter, items, tuple(left_out.items()), tuple((m.have, m.text()) for m in scan.missing))
 
 
 def _listed(items: Sequence[Item], listing: Path) -> tuple[Item, ...]:

@@ -24,6 +24,8 @@ Align = Literal["least_squares", "median_mad"]
 DELTA_BASE = 1.25
 ORDINAL_GAP = 0.05
 """Share of the reference's range by which two pixels must differ before their order is asked for."""
+NEAREST = 1e-3
+"""Predicted depth is clamped here before ratios and logarithms, in metres."""
 MIN_PIXELS = 10
 """Images with fewer valid pixels are not scored (the official evaluation's rule)."""
 REFERENCE_CAP = 20.0
@@ -39,8 +41,11 @@ class DenseScore:
     delta1: float
     delta2: float
     delta3: float
+    sq_rel: float
+    """In the unit of the target depth."""
     rmse: float
     """In the unit of the target depth (metres, or multiples of the nearest distance in score_reference)."""
+    rmse_log: float
     log10: float
     silog: float
     correlation: float
@@ -64,6 +69,16 @@ def delta(pred: Array, target: Array, power: int = 1) -> float:
 def rmse(pred: Array, target: Array) -> float:
     """Root mean squared error, in the arrays' own unit."""
     return float(np.sqrt(np.mean((pred - target) ** 2)))
+
+
+def sq_rel(pred: Array, target: Array) -> float:
+    """Mean (pred - target)**2 / target, in the arrays' own unit. Eigen et al. 2014."""
+    return float(np.mean((pred - target) ** 2 / target))
+
+
+def rmse_log(pred: Array, target: Array) -> float:
+    """Root mean squared (ln pred - ln target). Eigen et al. 2014."""
+    return float(np.sqrt(np.mean((np.log(pred) - np.log(target)) ** 2)))
 
 
 def log10_error(pred: Array, target: Array) -> float:
@@ -106,21 +121,68 @@ def score_depth(
     as a constant one and never better. Raises UsageError for a kind or alignment it cannot judge.
     """
     _check_judgeable(kind, align)
+    p, t, undefined = _valid_pixels(pred, target_depth_m, mask, cap_m)
+    if undefined:
+        return _undefined(t.size, undefined)
+    cap = cap_m if cap_m is not None else float(t.max())
+    if kind is DepthKind.DEPTH_METRIC_M:
+        return _score(np.clip(p, NEAREST, cap), t, correlation(p, t), 1.0, 0.0)
+    return _score_disparity(p, 1.0 / t, 1.0 / cap, align or "least_squares")
+
+
+def score_median_scaled(
+    pred: Array, target_depth_m: Array, mask: Mask | None = None, *, cap_m: float | None = None
+) -> DenseScore:
+    """Score metric depth after one factor a map, median(target) / median(pred) over what is scored (Zhou et al. 2017).
+
+    Arguments as in score_depth. Tells how good a map is but for its scale; `scale` is the factor.
+    """
+    p, t, undefined = _valid_pixels(pred, target_depth_m, mask, cap_m)
+    if undefined:
+        return _undefined(t.size, undefined)
+    middle = float(np.median(p))
+    if not middle > 0:
+        return _undefined(p.size, "the prediction's median is not positive")
+    scale = float(np.median(t)) / middle
+    cap = cap_m if cap_m is not None else float(t.max())
+    return _score(np.clip(scale * p, NEAREST, cap), t, correlation(p, t), scale, 0.0)
+
+
+def score_affine_depth(
+    pred: Array, target_depth_m: Array, mask: Mask | None = None, *, cap_m: float | None = None
+) -> DenseScore:
+    """Score depth known up to scale and shift, fitted to the target in depth by least squares (Marigold's protocol).
+
+    Arguments as in score_depth; a fit with negative scale is held at 0 as there.
+    """
+    p, t, undefined = _valid_pixels(pred, target_depth_m, mask, cap_m)
+    if undefined:
+        return _undefined(t.size, undefined)
+    fitted = fit_scale_shift(p[None], t[None])
+    scale, shift = float(fitted[0]), float(fitted[1])
+    if not math.isfinite(scale):
+        return _undefined(p.size, "the output is constant")
+    r = correlation(p, t)
+    if scale <= 0:
+        scale, shift = 0.0, float(t.mean())
+    cap = cap_m if cap_m is not None else float(t.max())
+    return _score(np.clip(scale * p + shift, NEAREST, cap), t, r, scale, shift)
+
+
+def _valid_pixels(
+    pred: Array, target_depth_m: Array, mask: Mask | None, cap_m: float | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """(prediction, target) where the target can be scored, 1-D float64, and why they cannot (else empty)."""
     target = np.asarray(target_depth_m, np.float64)
     valid = np.isfinite(target) & (target > 0)
     if mask is not None:
         valid &= mask
     if cap_m is not None:
         valid &= target <= cap_m
-    if valid.sum() < MIN_PIXELS:
-        return _undefined(int(valid.sum()), f"fewer than {MIN_PIXELS} valid pixels")
     p, t = np.asarray(pred, np.float64)[valid], target[valid]
-    if not np.isfinite(p).all():
-        return _undefined(p.size, "the prediction holds nan or infinity")
-    cap = cap_m if cap_m is not None else float(t.max())
-    if kind is DepthKind.DEPTH_METRIC_M:
-        return _score(np.clip(p, 1e-3, cap), t, correlation(p, t), 1.0, 0.0)
-    return _score_disparity(p, 1.0 / t, 1.0 / cap, align or "least_squares")
+    if t.size < MIN_PIXELS:
+        return p, t, f"fewer than {MIN_PIXELS} valid pixels"
+    return p, t, "" if np.isfinite(p).all() else "the prediction holds nan or infinity"
 
 
 def score_reference(candidate: Array, reference: Array, mask: Mask | None = None, *, kind: DepthKind) -> DenseScore:
@@ -142,8 +204,7 @@ def score_reference(candidate: Array, reference: Array, mask: Mask | None = None
     if is_constant(t):
         return _undefined(p.size, "the reference is constant")
     if kind is DepthKind.DEPTH_METRIC_M:
-        floor = 1e-3
-        return _score(np.maximum(p, floor), np.maximum(t, floor), correlation(p, t), 1.0, 0.0)
+        return _score(np.maximum(p, NEAREST), np.maximum(t, NEAREST), correlation(p, t), 1.0, 0.0)
     low = 1.0 / REFERENCE_CAP
     stretched = low + (1.0 - low) * (t - t.min()) / (t.max() - t.min())
     return _score_disparity(p, stretched, low, "least_squares")
@@ -197,7 +258,9 @@ def _score(p: Array, t: Array, r: float, scale: float, shift: float) -> DenseSco
         delta1=delta(p, t, 1),
         delta2=delta(p, t, 2),
         delta3=delta(p, t, 3),
+        sq_rel=sq_rel(p, t),
         rmse=rmse(p, t),
+        rmse_log=rmse_log(p, t),
         log10=log10_error(p, t),
         silog=silog(p, t),
         correlation=r,
@@ -210,8 +273,8 @@ def _score(p: Array, t: Array, r: float, scale: float, shift: float) -> DenseSco
 def _undefined(n_pixels: int, reason: str) -> DenseScore:
     nan = math.nan
     return DenseScore(
-        abs_rel=nan, delta1=nan, delta2=nan, delta3=nan, rmse=nan, log10=nan, silog=nan, correlation=nan,
-        scale=nan, shift=nan, n_pixels=n_pixels, undefined=reason,
+        abs_rel=nan, delta1=nan, delta2=nan, delta3=nan, sq_rel=nan, rmse=nan, rmse_log=nan, log10=nan,
+        silog=nan, correlation=nan, scale=nan, shift=nan, n_pixels=n_pixels, undefined=reason,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from datk.errors import DataError
-from datk.evaluate.benchmarks.pairs import MISSING, OUTSIDE, RIGHT, BenchResult, same_pairs
+from datk.evaluate.benchmarks.pairs import RIGHT, UNSCORED, BenchResult, same_pairs
 from datk.evaluate.statistics import mcnemar, paired_bootstrap
 
 SEED = 0
@@ -46,7 +46,7 @@ def paired_drop(candidate: BenchResult, reference: BenchResult) -> PairedDrop:
     r: list[bool] = []
     for path, outcomes in candidate.outcomes.items():
         for mine, theirs in zip(outcomes, reference.outcomes[path], strict=True):
-            if not {mine, theirs} & {MISSING, OUTSIDE}:
+            if not {mine, theirs} & UNSCORED:
                 groups.append(path)
                 c.append(mine == RIGHT)
                 r.append(theirs == RIGHT)

@@ -71,5 +71,8 @@ class OfficialRunner(TorchRunner):
 
     def predict_photo(self, photo: ImageU8) -> DepthMap:
         """(H, W, 3) uint8 RGB -> (H, W) float32 at the photograph's own size."""
-        small = self.forward(official_input(photo, self._short_side))
-        return resize_output(small, (photo.shape[0], photo.shape[1]))
+        return resize_output(self.predict_small(photo), (photo.shape[0], photo.shape[1]))
+
+    def predict_small(self, photo: ImageU8) -> DepthMap:
+        """(H, W, 3) uint8 RGB -> (h, w) float32 at the net's own size, before it is resized to the photograph."""
+        return self.forward(official_input(photo, self._short_side))

@@ -62,12 +62,12 @@ class Measured:
 
 def open_bench(name: str, data: str | None) -> PairSet:
     """Load a benchmark and run its self-tests. Raises UsageError, DataError or EnvironmentLacks."""
-    bench = benchmarks.get(name)
+    bench = benchmarks.get_pairs(name)
     return bench.load(Path(data) if data else None)
 
 
 def measure(
-    runner: Runner,
+    runner: Runner | None,
     setting: Setting,
     *,
     reference: Runner | None,
@@ -78,20 +78,26 @@ def measure(
     progress: Progress,
     no_reference: str = "",
     no_teacher: str = "",
+    scored: BenchResult | None = None,
+    reference_scored: BenchResult | None = None,
 ) -> Measured:
     """Measure `runner`; judge it when there is a float reference at the same bucket.
 
     clock: what latency is measured on here; None where it is measured elsewhere, as a farm's is.
     no_reference / no_teacher: the reason recorded where one is absent; empty = nothing is missing.
+    scored, reference_scored: the bench results of both, when they are known already. runner may be None only when
+    `scored` is given and there is neither reference nor teacher.
     """
     out = Measured()
-    seen = CachedRunner(runner)  # both comparisons look at the same photographs; the bench, being large, is not kept
+    seen = (
+        CachedRunner(runner) if runner is not None else None
+    )  # both comparisons look at the same photographs; the bench, being large, is not kept
     parity = _parity(seen, reference, setting, "vs_float", no_reference, out, progress)
     _parity(seen, teacher, setting, "vs_teacher", no_teacher, out, progress)
-    result = _bench(runner, setting, out, progress)
+    result = _bench(runner, scored, setting, out, progress)
     drop: PairedDrop | None = None
     if reference is not None:
-        base = benchmarks.get(setting.bench).score(reference, setting.pairs)
+        base = reference_scored or benchmarks.get_pairs(setting.bench).score(reference, setting.pairs)
         drop = paired_drop(result, base)
         out.details["paired_drop"] = drop.model_dump(mode="json")
         out.metrics["bench_drop_pp"] = Metric(
@@ -114,7 +120,7 @@ def measure(
 
 
 def _parity(
-    runner: Runner,
+    runner: Runner | None,
     other: Runner | None,
     setting: Setting,
     suffix: str,
@@ -123,7 +129,7 @@ def _parity(
     progress: Progress,
 ) -> Parity | None:
     names = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}", "ordinal_{}")
-    if other is None:
+    if other is None or runner is None:
         for name in names if reason else ():
             out.metrics[name.format(suffix)] = Metric(value=None, not_measured=reason)
         return None
@@ -148,10 +154,15 @@ def _parity(
     return parity
 
 
-def _bench(runner: Runner, setting: Setting, out: Measured, progress: Progress) -> BenchResult:
-    result = benchmarks.get(setting.bench).score(
-        runner, setting.pairs, progress=lambda d, t: progress(d, t, f"bench {setting.bench}")
-    )
+def _bench(
+    runner: Runner | None, scored: BenchResult | None, setting: Setting, out: Measured, progress: Progress
+) -> BenchResult:
+    if scored is None:
+        assert runner is not None
+        scored = benchmarks.get_pairs(setting.bench).score(
+            runner, setting.pairs, progress=lambda d, t: progress(d, t, f"bench {setting.bench}")
+        )
+    result = scored
     overall = result.overall
     measured = overall.accuracy is not None
     out.metrics["bench_accuracy"] = Metric(

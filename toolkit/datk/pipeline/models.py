@@ -12,6 +12,7 @@ from datk.artifact.manifest import FILE_NAME, read_manifest
 from datk.depth.io_spec import Contract, Size
 from datk.depth.runner import Runner
 from datk.errors import DataError, UsageError
+from datk.evaluate.predictions import is_predictions, open_predictions
 from datk.models.outside import is_outside
 from datk.pipeline.several_buckets import BucketRunner
 from datk.pipeline.steps import weights
@@ -28,21 +29,28 @@ def open_model(
     max_depth_m: float | None = None,
     for_latency: bool = False,
     all_buckets: bool = False,
+    short_side: int | None = None,
 ) -> Runner:
-    """A Runner for an artifact, an export folder or a checkpoint.
+    """A Runner for an artifact, an export folder, a checkpoint, a model from elsewhere, or maps computed elsewhere.
 
     A checkpoint without input_size runs at the size it was trained at where the file tells (datk's own),
-    else by the official rule: short side at least 518, aspect kept.
+    else by the official rule: short side at least 518, aspect kept. short_side: that rule with another side.
     all_buckets: of an export of several sizes open them all, as one runner (a BucketRunner); input_size names one.
     Raises UsageError, DataError, CheckpointError or EnvironmentLacks.
     """
+    if is_predictions(str(path)):
+        if input_size is not None or short_side is not None:
+            raise UsageError(f"{path}: maps computed elsewhere have the size they have", hint="drop --input-size")
+        return open_predictions(str(path))
     if is_outside(str(path)):
+        if short_side is not None:
+            raise UsageError(f"{path}: a model from elsewhere has its own rule", hint="--input-size HxW is a bucket")
         return _open_outside(str(path), input_size)
     if not path.exists():
         raise UsageError(f"{path}: no such model", hint="name an artifact, an export folder or a checkpoint")
     artifact, target = find_artifact(path)
     if target is None:
-        return _open_checkpoint(artifact, input_size, kind, max_depth_m)
+        return _open_checkpoint(artifact, input_size, kind, max_depth_m, short_side)
     contract = read_contract(artifact)
     target.require()
     if all_buckets and contract.buckets:
@@ -51,7 +59,7 @@ def open_model(
             return BucketRunner(artifacts, contract, lambda path: open_model(path))
         if input_size in artifacts:
             return open_model(artifacts[input_size], input_size)
-    if input_size is not None and input_size != contract.input_size:
+    if short_side is not None or (input_size is not None and input_size != contract.input_size):
         raise UsageError(
             f"{artifact.name} takes {contract.input_size[0]}x{contract.input_size[1]} only", hint="drop --input-size"
         )
@@ -63,7 +71,7 @@ def find_artifact(path: Path) -> tuple[Path, Target | None]:
 
     path: an export folder (its manifest names the artifact), an artifact, or a checkpoint.
     """
-    if is_outside(str(path)):
+    if is_outside(str(path)) or is_predictions(str(path)):
         return path, None
     if path.is_dir() and (path / FILE_NAME).is_file():
         facts = read_manifest(path).facts
@@ -123,11 +131,15 @@ def _open_outside(spec: str, input_size: Size | None) -> Runner:
     return TeacherRunner(teacher, size, name=Path(spec.partition(":")[2]).name)
 
 
-def _open_checkpoint(path: Path, input_size: Size | None, kind: str | None, max_depth_m: float | None) -> Runner:
+def _open_checkpoint(
+    path: Path, input_size: Size | None, kind: str | None, max_depth_m: float | None, short_side: int | None
+) -> Runner:
     from datk.depth.preprocess import parse_size
     from datk.evaluate.torch_runner import OfficialRunner, TorchRunner
 
     checkpoint = weights.read(path, kind, max_depth_m)
+    if short_side is not None:
+        return OfficialRunner(checkpoint.net, name=path.name, short_side=short_side)
     trained = checkpoint.metadata.get(weights.TRAINED_SIZE)
     size = input_size or (parse_size(trained) if trained else None)
     if size is None:

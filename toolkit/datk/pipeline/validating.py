@@ -1,9 +1,9 @@
-"""`datk validate`: artifacts and checkpoints on a bench, against the float net where there is one."""
+"""`datk validate`: models side by side on a benchmark, and artifacts against the float net they were made from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,20 @@ from datk.artifact.manifest import FILE_NAME, Metric, Verdict, read_manifest
 from datk.depth.io_spec import Size
 from datk.depth.runner import Runner
 from datk.errors import CheckpointError
+from datk.evaluate.benchmarks.pairs import BenchResult
+from datk.evaluate.benchmarks.source import BUCKET
+from datk.evaluate.benchmarks.task import BenchTask, PairTask, TaskRequest, open_task
+from datk.evaluate.gate_rules import parse_rule
+from datk.evaluate.predictions import is_predictions
 from datk.pipeline.bucket_cost import bucket_cost
-from datk.pipeline.measuring import Clock, Setting, measure, open_bench
+from datk.pipeline.judging import CACHE, Contender, Scored, contenders_of, judge
+from datk.pipeline.measuring import Clock, Measured, Setting, measure
 from datk.pipeline.models import find_artifact, open_model
 from datk.pipeline.reference import float_net, reference, teacher_reference
-from datk.pipeline.runs import STUDENT, artifacts_of, newest_run, run_of
+from datk.pipeline.runs import EXPORT_PREFIX, STUDENT, artifacts_of, newest_run, run_of
 from datk.pipeline.scenes import scene_figures
+from datk.pipeline.side_by_side import Compared, compare_all
+from datk.pipeline.side_by_side import as_json as compared_json
 from datk.pipeline.stage import Reporter
 from datk.pipeline.steps.photos import photo_set
 from datk.pipeline.steps.teacher import spec_of
@@ -33,15 +41,27 @@ class ValidateRequest:
     models: tuple[Path, ...] = ()
     bench: str = "da2k"
     data: Path | None = None
+    listing: Path | None = None
+    masks: Path | None = None
     images: Path | None = None
     count: int = 64
     reference: Path | None = None
     teacher: str | None = None
     input_size: Size | None = None
+    sizes: tuple[str, ...] = ()
+    """The resolution study: each N by the official rule, each HxW a bucket."""
     max_drop_pp: float = 1.0
+    gates: tuple[str, ...] = ()
+    versus: str | None = None
     latency_runs: int = 30
     allow_few: bool = False
+    jobs: int = 1
+    cache: Path | None = CACHE
     seed: int = 0
+
+    @property
+    def task(self) -> TaskRequest:
+        return TaskRequest(bench=self.bench, data=self.data, listing=self.listing, masks=self.masks)
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,7 @@ class Judged:
     metrics: dict[str, Metric]
     details: dict[str, Any]
     verdict: Verdict | None
+    compared: Compared = field(repr=False)
 
 
 def models_of(request: ValidateRequest) -> tuple[list[Path], list[str]]:
@@ -66,76 +87,174 @@ def models_of(request: ValidateRequest) -> tuple[list[Path], list[str]]:
 
 
 def validate(request: ValidateRequest, models: Sequence[Path], *, reporter: Reporter) -> list[Judged]:
-    """Measure each model. Raises EnvironmentLacks when the bench's data is absent, before any model is opened."""
-    pairs = open_bench(request.bench, str(request.data) if request.data else None)
-    photos = photo_set(
-        str(request.images) if request.images else "builtin", "validation", request.count, seed=request.seed
-    )
-    setting = Setting(
-        photos=photos.paths,
-        bench=request.bench,
-        pairs=pairs,
-        max_drop_pp=request.max_drop_pp,
-        latency_runs=request.latency_runs,
-        allow_few=request.allow_few,
-    )
+    """Score every model, compare them, and measure artifacts of point-pair benchmarks against their float net.
+
+    Raises UsageError for a rule, model or size that cannot be, and EnvironmentLacks when the benchmark's data is
+    absent, both before any model is opened.
+    """
+    rules = [parse_rule(text) for text in request.gates]
+    task = open_task(request.task)
+    contenders = _contenders(request, models)
+    for contender in contenders:
+        contender.digest()
+    scored: list[Scored] = []
+    floats: list[Scored | None] = []
+    known: dict[tuple[Path, Size | None], Scored] = {}
+    for contender in contenders:
+        reporter.stage(contender.name, f"score {contender.name}", "running")
+        scored.append(_score(contender, request, task, reporter))
+        base = _base(contender, request)
+        size = scored[-1].who.input_size if scored[-1].who.path.startswith(BUCKET) else None
+        if base is not None and (base[0], size) not in known:
+            float_net_ = Contender(name="float student", spec=str(base[0]), size=size)
+            known[base[0], size] = _score(float_net_, request, task, reporter)
+        floats.append(known[base[0], size] if base is not None else None)
+        reporter.stage(contender.name, f"score {contender.name}", "done")
+    compared = compare_all(scored, rules, floats=floats, versus=request.versus)
+    photos = _photos(request, task, contenders)
     judged = []
-    for model in models:
-        artifact, target = find_artifact(model)
-        name = (
-            model.name if target is None or not (model / FILE_NAME).is_file() else model.name.removeprefix("50-export-")
-        )
-        reporter.stage(name, f"measure {name}", "running")
-        runner = open_model(model, request.input_size)
-        timed = open_model(model, request.input_size, for_latency=True)
-        try:
-            judged.append(
-                _judge(name, artifact, runner, timed, setting, request, reporter, is_checkpoint=target is None)
+    for contender, item, base_scored in zip(contenders, compared, floats, strict=True):
+        measured = Measured()
+        if isinstance(task, PairTask) and isinstance(item.result, BenchResult):
+            setting = Setting(
+                photos=photos,
+                bench=request.bench,
+                pairs=task.pairs,
+                max_drop_pp=request.max_drop_pp,
+                latency_runs=request.latency_runs,
+                allow_few=request.allow_few,
             )
-        finally:
-            timed.close()
-            runner.close()
-        reporter.stage(name, f"measure {name}", "done")
+            measured = _measure(contender, item.result, base_scored, setting, request, reporter)
+        verdict = _with_rules(measured.verdict, item)
+        judged.append(
+            Judged(
+                contender.name,
+                Path(contender.spec),
+                item.scored.who.label,
+                measured.metrics,
+                measured.details,
+                verdict,
+                item,
+            )
+        )
     _keep(judged, request)
     return judged
 
 
-def _judge(
-    name: str,
-    artifact: Path,
-    runner: Runner,
-    timed: Runner,
+def _contenders(request: ValidateRequest, models: Sequence[Path]) -> list[Contender]:
+    specs = [str(m) for m in models]
+    contenders = contenders_of(specs, sizes=request.sizes, name_of=_short_name)
+    if request.input_size is None:
+        return contenders
+    return [Contender(name=c.name, spec=c.spec, size=request.input_size) for c in contenders]
+
+
+def _short_name(spec: str) -> str:
+    path = Path(spec)
+    if is_predictions(spec):
+        return Path(spec.partition(",")[0].partition(":")[2]).name
+    return path.name.removeprefix(EXPORT_PREFIX) if (path / FILE_NAME).is_file() else path.name or spec
+
+
+def _score(contender: Contender, request: ValidateRequest, task: BenchTask, reporter: Reporter) -> Scored:
+    return judge(contender, request.task, task, jobs=request.jobs, cache=request.cache, progress=reporter.progress)
+
+
+def _base(contender: Contender, request: ValidateRequest) -> tuple[Path, str] | None:
+    """(float checkpoint, its digest) that a model is compared with: --reference, else the float student of its run."""
+    if is_predictions(contender.spec):
+        return _weights(request.reference, None, STUDENT, "")
+    artifact, target = find_artifact(Path(contender.spec))
+    if target is None and request.reference is None:
+        return None
+    return _weights(request.reference, run_of(artifact), STUDENT, "student.safetensors")
+
+
+def _teacher(contender: Contender, request: ValidateRequest) -> str | None:
+    if is_predictions(contender.spec):
+        return None
+    run_dir = run_of(find_artifact(Path(contender.spec))[0])
+    return request.teacher or (spec_of(run_dir / "10-teacher") if run_dir is not None else None)
+
+
+def _photos(request: ValidateRequest, task: BenchTask, contenders: Sequence[Contender]) -> Sequence[Path]:
+    """Photographs for the dense comparison, when one of the models has something to be compared with."""
+    wanted = isinstance(task, PairTask) and any(_base(c, request) or _teacher(c, request) for c in contenders)
+    if not wanted:
+        return ()
+    images = str(request.images) if request.images else "builtin"
+    return photo_set(images, "validation", request.count, seed=request.seed).paths
+
+
+def _measure(
+    contender: Contender,
+    result: BenchResult,
+    base_scored: Scored | None,
     setting: Setting,
     request: ValidateRequest,
     reporter: Reporter,
-    *,
-    is_checkpoint: bool,
-) -> Judged:
-    run_dir = run_of(artifact)
-    base = _weights(request.reference, run_dir, STUDENT, "student.safetensors")
-    if is_checkpoint and request.reference is None:
-        base = None
-    teacher = request.teacher or (spec_of(run_dir / "10-teacher") if run_dir is not None else None)
-    size = runner.input_size
+) -> Measured:
+    base, teacher = _base(contender, request), _teacher(contender, request)
+    plain = is_predictions(contender.spec)
+    artifact, target = (Path(contender.spec), None) if plain else find_artifact(Path(contender.spec))
+    no_reference = "a checkpoint is the float net itself" if target is None else NO_REFERENCE
+    no_reference = "maps computed elsewhere" if plain else no_reference
+    no_teacher = "no teacher: not part of a run that has one and no --teacher CHECKPOINT"
+    if plain or (base is None and teacher is None):
+        return measure(
+            None,
+            setting,
+            reference=None,
+            clock=None,
+            teacher=None,
+            precision="fp32",
+            checks={},
+            progress=reporter.progress,
+            no_reference=no_reference,
+            no_teacher=no_teacher,
+            scored=result,
+        )
+    reporter.stage(contender.name, f"measure {contender.name}", "running")
     precision, checks = "fp32", {}
     if (artifact.parent / FILE_NAME).is_file():
         manifest = read_manifest(artifact.parent)
         precision, checks = str(manifest.facts.get("precision", "fp32")), manifest.checks
-    measured = measure(
-        runner,
-        setting,
-        reference=reference(*base, size, "float student") if base else None,
-        clock=Clock(candidate=timed, reference=float_net(*base, size, "float student")) if base else None,
-        teacher=teacher_reference(teacher, teacher_digest(teacher), size, runner.depth_kind) if teacher else None,
-        precision=precision,
-        checks=checks,
-        progress=reporter.progress,
-        no_reference="a checkpoint is the float net itself" if is_checkpoint else NO_REFERENCE,
-        no_teacher="no teacher: not part of a run that has one and no --teacher CHECKPOINT",
-    )
-    if base is not None:
-        measured.metrics |= bucket_cost(*base, size, tuple(setting.photos))
-    return Judged(name, artifact, runner.label, measured.metrics, measured.details, measured.verdict)
+    runner = contender.open()
+    timed: Runner = open_model(Path(contender.spec), contender.size, for_latency=True, short_side=contender.short_side)
+    try:
+        size = runner.input_size
+        base_result = base_scored.result if base_scored is not None else None
+        measured = measure(
+            runner,
+            setting,
+            reference=reference(*base, size, "float student") if base else None,
+            clock=Clock(candidate=timed, reference=float_net(*base, size, "float student")) if base else None,
+            teacher=teacher_reference(teacher, teacher_digest(teacher), size, runner.depth_kind) if teacher else None,
+            precision=precision,
+            checks=checks,
+            progress=reporter.progress,
+            no_reference=no_reference,
+            no_teacher=no_teacher,
+            scored=result,
+            reference_scored=base_result if isinstance(base_result, BenchResult) else None,
+        )
+        if base is not None:
+            measured.metrics |= bucket_cost(*base, size, tuple(setting.photos))
+    finally:
+        timed.close()
+        runner.close()
+    reporter.stage(contender.name, f"measure {contender.name}", "done")
+    return measured
+
+
+def _with_rules(verdict: Verdict | None, item: Compared) -> Verdict | None:
+    """The verdict of the built-in gates and that of --gate, together."""
+    if not item.gates:
+        return verdict
+    failed = [g.detail for g in item.gates if g.status == "failed"]
+    before = verdict.reasons if verdict else []
+    rejected = bool(failed) or (verdict is not None and verdict.status == "rejected")
+    return Verdict(status="rejected" if rejected else "passed", reasons=[*failed, *before])
 
 
 def _weights(named: Path | None, run_dir: Path | None, stage: str, file: str) -> tuple[Path, str] | None:
@@ -151,18 +270,16 @@ def _weights(named: Path | None, run_dir: Path | None, stage: str, file: str) ->
 def _keep(judged: Sequence[Judged], request: ValidateRequest) -> None:
     """results in RUN/validate/BENCH-NAME.json for every model that lies in a run."""
     for item in judged:
-        run_dir = run_of(item.path)
+        run_dir = None if is_predictions(str(item.path)) else run_of(item.path)
         if run_dir is not None:
-            write_json(
-                run_dir / "validate" / f"{request.bench}-{item.name}.json", as_json(item) | {"details": item.details}
-            )
+            name = item.name.replace("/", "-")
+            write_json(run_dir / "validate" / f"{request.bench}-{name}.json", as_json(item) | {"details": item.details})
 
 
 def as_json(item: Judged) -> dict[str, Any]:
     """For --json and for the kept file."""
     return {
-        "name": item.name,
-        "judged_by": item.label,
+        **compared_json(item.compared),
         "metrics": {k: v.model_dump(mode="json") for k, v in item.metrics.items()},
         "scenes": scene_figures(item.details),
         "verdict": item.verdict.model_dump(mode="json") if item.verdict else None,

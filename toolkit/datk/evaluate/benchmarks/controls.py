@@ -9,6 +9,7 @@ import numpy as np
 
 from datk.depth.io_spec import DepthKind, Size
 from datk.depth.runner import DepthMap, ImageU8
+from datk.evaluate.benchmarks.pair_file import parse_image
 from datk.evaluate.benchmarks.pairs import (
     RIGHT,
     TIE,
@@ -16,7 +17,6 @@ from datk.evaluate.benchmarks.pairs import (
     BenchResult,
     PairImage,
     PairSet,
-    parse_image,
     score_pairs,
     swapped,
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from datk.evaluate.benchmarks.base import Benchmark
-from datk.evaluate.benchmarks.pairs import PairSet, load_pairs
+from datk.evaluate.benchmarks.pair_file import load_pairs
+from datk.evaluate.benchmarks.pairs import PairSet
 
 FOLDER = Path(__file__).parent / "mini_data"
 

@@ -1,33 +1,35 @@
-"""Point pairs in the layout of DA-2K, and the strict scorer every pair benchmark shares.
-
-annotations.json: {"images/<scene>/<file>": [{"point1": [row, col], "point2": [row, col], "closer_point": "point1"}]},
-points in pixels of the original image, the scene is the folder's name (Depth Anything V2, DA-2K.md).
-"""
+"""Point pairs, and the strict scorer every pair benchmark shares. The file they come in: pair_file.py."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from datk.depth.io_spec import DepthKind
-from datk.depth.preprocess import read_image
-from datk.depth.runner import DepthMap, ImageU8, Runner, predict_photo
+from datk.depth.picture_header import read_header
+from datk.depth.preprocess import decode_image
+from datk.depth.runner import ImageU8, Runner
 from datk.errors import DataError, UsageError
+from datk.evaluate.benchmarks.image_store import FolderStore, ImageStore
+from datk.evaluate.benchmarks.source import Identity, NamedRunner, identity_of, values_at
 from datk.evaluate.statistics import wilson_interval
+
+SCORER_VERSION = 2
+"""Raised whenever the same maps would be scored otherwise: older cached answers are then not used."""
 
 Point = tuple[int, int]
 """(row, column) in pixels of the original image."""
 
-RIGHT, WRONG, TIE, BROKEN, OUTSIDE, MISSING = "1", "0", "t", "n", "o", "-"
-"""Outcome of one pair. A tie and a non-finite value are wrong; OUTSIDE and MISSING could not be scored."""
+RIGHT, WRONG, TIE, BROKEN, OUTSIDE, MISSING, UNREADABLE = "1", "0", "t", "n", "o", "-", "x"
+"""Outcome of one pair. A tie and a non-finite value are wrong; the last three could not be scored."""
 _SCORED = (RIGHT, WRONG, TIE, BROKEN)
+UNSCORED = frozenset((OUTSIDE, MISSING, UNREADABLE))
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class PairImage:
     pairs: tuple[PointPair, ...]
 
 
+@dataclass(frozen=True)
+class ImageChange:
+    """A change of every image, deterministic in its pixels. apply: (H, W, 3) uint8 RGB -> same shape."""
+
+    name: str
+    apply: Callable[[ImageU8], ImageU8]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairSet:
     """A benchmark loaded: annotations in file order; images are read when scored."""
@@ -58,6 +68,10 @@ class PairSet:
     """What a reader must know beside the figures, for example the margin pairs were drawn with."""
     extra_sets: Mapping[str, PairSet] = field(default_factory=dict)
     """Further pairs, scored beside the main ones."""
+    store: ImageStore | None = None
+    """Where the images are; None = files below root."""
+    change: ImageChange | None = None
+    """What is done to every image before a net sees it (a robustness variant)."""
 
     @property
     def n_pairs(self) -> int:
@@ -66,7 +80,12 @@ class PairSet:
     @property
     def missing(self) -> tuple[str, ...]:
         """Annotated images that are not on disk."""
-        return tuple(i.path for i in self.images if not (self.root / i.path).is_file())
+        files = self.files
+        return tuple(i.path for i in self.images if not files.has(i.path))
+
+    @property
+    def files(self) -> ImageStore:
+        return self.store or FolderStore(self.root)
 
 
 class _Record(BaseModel):
@@ -100,9 +119,14 @@ class BenchResult(_Record):
     ties: int
     not_finite: int
     missing_images: tuple[str, ...]
+    unreadable_images: dict[str, str] = {}
+    """Image path -> why it, or the map computed for it elsewhere, could not be read. Named, never skipped silently."""
     points_outside: tuple[str, ...]
+    odd_images: dict[str, str] = {}
+    """Image path -> grey, CMYK, 16 bits, turned by EXIF: scored, and told: annotations may not expect it."""
     outcomes: dict[str, str]
-    """Image path -> one character a pair: 1 right, 0 wrong, t tie, n not finite, o point outside, - image missing."""
+    """Image path -> one character a pair: 1 right, 0 wrong, t tie, n not finite; not scored: o point outside, - image
+    missing, x image unreadable."""
     companions: dict[str, BenchResult] = {}
     """Further figures of the same runner, or of a rule such as "lower is nearer", beside the main ones."""
     controls: tuple[str, ...] = ()
@@ -110,35 +134,18 @@ class BenchResult(_Record):
     notes: tuple[str, ...] = ()
 
 
-@runtime_checkable
-class PhotoRunner(Protocol):
-    """A runner with a path of its own from photograph to full-size map, such as the official lower-bound rule."""
+class ImageScore(_Record):
+    """What scoring one image gave. Small: it is what is cached."""
 
-    def predict_photo(self, photo: ImageU8) -> DepthMap: ...
+    outcomes: str
+    problem: str = ""
+    outside: tuple[str, ...] = ()
+    transposed: int = 0
+    """Points outside the image that would lie inside as [column, row]."""
+    oddities: tuple[str, ...] = ()
 
 
 Progress = Callable[[int, int], None]
-
-
-def load_pairs(root: Path, *, name: str, notes: tuple[str, ...] = ()) -> PairSet:
-    """Read root/annotations.json. Raises DataError that lists what does not fit the layout (up to ten entries)."""
-    path = root / "annotations.json"
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
-    if not isinstance(value, dict) or not value:
-        raise DataError(f"{path}: expected an object of image path -> list of pairs")
-    problems: list[str] = []
-    images = tuple(parse_image(key, entries, problems) for key, entries in value.items())
-    if problems:
-        raise DataError("\n  ".join([f"{path}: {len(problems)} problems", *problems[:10]]))
-    pairs = PairSet(name=name, root=root, images=images, notes=notes)
-    if len(pairs.missing) == len(images):
-        raise DataError(f"{root}: none of the {len(images)} annotated images is there, first {images[0].path}")
-    return pairs
 
 
 def score_pairs(
@@ -151,30 +158,65 @@ def score_pairs(
 
     The map is predicted at the runner's bucket (or by its own predict_photo), resized bilinearly with align_corners to
     the original size, and read at the two pixels. Strict: a tie or a non-finite value is wrong. The sign follows
-    runner.depth_kind: disparity larger is nearer, metric depth smaller is nearer. Missing images and points outside
-    their image are named; they leave `overall` and count as wrong in `accuracy_of_annotated`.
-    Raises DataError when no annotated image exists or one cannot be decoded.
+    runner.depth_kind: disparity larger is nearer, metric depth smaller is nearer. Images that are missing or cannot be
+    decoded, and points outside, are named; they leave `overall` and count as wrong in `accuracy_of_annotated`.
+    Raises DataError when not one image could be scored.
     """
-    missing = set(pairs.missing)
-    if len(missing) == len(pairs.images):
-        raise DataError(f"{pairs.root}: none of the {len(pairs.images)} annotated images is there")
-    outcomes: dict[str, str] = {}
-    outside: list[str] = []
+    scores: dict[str, ImageScore] = {}
     for done, image in enumerate(pairs.images, start=1):
-        if image.path in missing:
-            outcomes[image.path] = MISSING * len(image.pairs)
-        else:
-            depth = predict_full_size(runner, read_image(pairs.root / image.path))
-            outcomes[image.path] = "".join(_outcome(depth, p, runner.depth_kind) for p in image.pairs)
-            outside += _outside(image, depth.shape)
+        scores[image.path] = score_image(runner, pairs, image)
         if progress is not None:
             progress(done, len(pairs.images))
-    return _result(runner, pairs, outcomes, tuple(outside))
+    return result_from(identity_of(runner), pairs, scores)
 
 
-def predict_full_size(runner: Runner, photo: ImageU8) -> DepthMap:
-    """(H, W, 3) uint8 RGB -> (H, W): the runner's own photo path when it has one, else through its bucket."""
-    return runner.predict_photo(photo) if isinstance(runner, PhotoRunner) else predict_photo(runner, photo)
+def content_key(pairs: PairSet, image: PairImage) -> str | None:
+    """Digest of all that an image's score depends on beside the net; None when the image cannot be read."""
+    try:
+        data = pairs.files.read(image.path)
+    except DataError:
+        return None
+    points = ";".join(f"{p.nearer[0]},{p.nearer[1]},{p.farther[0]},{p.farther[1]}" for p in image.pairs)
+    change = pairs.change.name if pairs.change else ""
+    return hashlib.sha256(f"pairs {SCORER_VERSION}|{change}|{points}|".encode() + data).hexdigest()
+
+
+def score_image(runner: Runner, pairs: PairSet, image: PairImage) -> ImageScore:
+    """Score one image. What is wrong with the image is in the answer, not raised; a broken net raises."""
+    if not pairs.files.has(image.path):
+        return ImageScore(outcomes=MISSING * len(image.pairs), problem="missing")
+    try:
+        data = pairs.files.read(image.path)
+        photo = decode_image(data, name=image.path)
+    except DataError as error:
+        return ImageScore(outcomes=UNREADABLE * len(image.pairs), problem=error.message)
+    header = read_header(data)
+    oddities = header.oddities if header else ()
+    if pairs.change is not None:
+        photo = pairs.change.apply(photo)
+    shape = photo.shape[:2]
+    points = [p for pair in image.pairs for p in (pair.nearer, pair.farther)]
+    inside = [p for p in points if _inside(p, shape)]
+    try:
+        values = values_at(runner, photo, inside, key=image.path) if inside else np.zeros(0, np.float32)
+    except DataError as error:
+        if not isinstance(runner, NamedRunner):
+            raise
+        return ImageScore(outcomes=UNREADABLE * len(image.pairs), problem=error.message, oddities=oddities)
+    at = dict(zip(inside, values.tolist(), strict=True))
+    outside = [p for p in points if p not in at]
+    return ImageScore(
+        outcomes="".join(_outcome(p, at, runner.depth_kind) for p in image.pairs),
+        outside=tuple(f"point {list(p)} outside {shape[0]}x{shape[1]}" for p in outside),
+        transposed=sum(_inside((p[1], p[0]), shape) for p in outside),
+        oddities=oddities,
+    )
+
+
+def _outcome(pair: PointPair, at: Mapping[Point, float], kind: DepthKind) -> str:
+    if pair.nearer not in at or pair.farther not in at:
+        return OUTSIDE
+    return judge_pair(at[pair.nearer], at[pair.farther], kind)
 
 
 def judge_pair(nearer: float, farther: float, kind: DepthKind) -> str:
@@ -202,21 +244,28 @@ def share(outcomes: Sequence[str]) -> Share:
     return Share(right=right, n=len(scored), accuracy=right / len(scored) if scored else None, low=low, high=high)
 
 
-def _result(runner: Runner, pairs: PairSet, outcomes: dict[str, str], outside: tuple[str, ...]) -> BenchResult:
+def result_from(who: Identity, pairs: PairSet, scores: Mapping[str, ImageScore]) -> BenchResult:
+    """Sum up the images' scores. Raises DataError when no annotated image exists, or not one could be read."""
     by_scene: dict[str, str] = {}
     for image in pairs.images:
-        by_scene[image.scene] = by_scene.get(image.scene, "") + outcomes[image.path]
+        by_scene[image.scene] = by_scene.get(image.scene, "") + scores[image.path].outcomes
     every = "".join(by_scene.values())
     counts = Counter(every)
-    own_path = isinstance(runner, PhotoRunner)
-    size = "x".join(map(str, runner.input_size))
+    if counts[MISSING] == len(every):
+        raise DataError(f"{pairs.root}: none of the {len(pairs.images)} annotated images is there")
+    unreadable = {i.path: scores[i.path].problem for i in pairs.images if UNREADABLE in scores[i.path].outcomes}
+    if counts[MISSING] + counts[UNREADABLE] == len(every):
+        first = next(iter(unreadable.values()))
+        raise DataError(
+            f"{pairs.root}: none of the {len(pairs.images)} annotated images could be scored; first: {first}"
+        )
+    change = f", every image changed first: {pairs.change.name}" if pairs.change else ""
     return BenchResult(
         bench=pairs.name,
-        runner=runner.name,
-        runner_label=runner.label,
-        depth_kind=runner.depth_kind,
-        protocol=("official float path" if own_path else f"8-bit bucket {size}")
-        + ", map resized to the original size, pixel read, ties wrong",
+        runner=who.name,
+        runner_label=who.label,
+        depth_kind=who.depth_kind,
+        protocol=f"{who.path}, map resized to the original size, pixel read, ties wrong{change}",
         overall=share(every),
         scenes={scene: share(o) for scene, o in by_scene.items()},
         n_images=len(pairs.images),
@@ -224,56 +273,28 @@ def _result(runner: Runner, pairs: PairSet, outcomes: dict[str, str], outside: t
         accuracy_of_annotated=counts[RIGHT] / len(every) if every else 0.0,
         ties=counts[TIE],
         not_finite=counts[BROKEN],
-        missing_images=pairs.missing,
-        points_outside=outside,
-        outcomes=outcomes,
-        notes=pairs.notes,
+        missing_images=tuple(i.path for i in pairs.images if scores[i.path].outcomes.startswith(MISSING)),
+        unreadable_images=unreadable,
+        points_outside=tuple(f"{i.path}: {line}" for i in pairs.images for line in scores[i.path].outside),
+        odd_images={i.path: ", ".join(scores[i.path].oddities) for i in pairs.images if scores[i.path].oddities},
+        outcomes={i.path: scores[i.path].outcomes for i in pairs.images},
+        notes=(*pairs.notes, *_transposed(scores)),
     )
 
 
-def _outcome(depth: DepthMap, pair: PointPair, kind: DepthKind) -> str:
-    if not (_inside(pair.nearer, depth.shape) and _inside(pair.farther, depth.shape)):
-        return OUTSIDE
-    return judge_pair(float(depth[pair.nearer]), float(depth[pair.farther]), kind)
+def _transposed(scores: Mapping[str, ImageScore]) -> tuple[str, ...]:
+    outside = sum(len(s.outside) for s in scores.values())
+    fits = sum(s.transposed for s in scores.values())
+    if not fits:
+        return ()
+    return (
+        f"{fits} of the {outside} points outside their image would lie inside as [column, row]: "
+        "points are [row, column]; are the annotations written the other way round?",
+    )
 
 
 def _inside(point: Point, shape: tuple[int, ...]) -> bool:
     return 0 <= point[0] < shape[0] and 0 <= point[1] < shape[1]
-
-
-def _outside(image: PairImage, shape: tuple[int, ...]) -> list[str]:
-    points = [p for pair in image.pairs for p in (pair.nearer, pair.farther) if not _inside(p, shape)]
-    return [f"{image.path}: point {list(p)} outside {shape[0]}x{shape[1]}" for p in points]
-
-
-def parse_image(key: str, entries: Any, problems: list[str]) -> PairImage:
-    """One entry of annotations.json; what is wrong is appended to problems."""
-    path = PurePosixPath(key)
-    if path.is_absolute() or ".." in path.parts or len(path.parts) < 2:
-        problems.append(f"{key}: expected a path such as images/<scene>/<file>")
-    if not isinstance(entries, list) or not entries:
-        problems.append(f"{key}: expected a list of pairs")
-        entries = []
-    pairs = [_pair(key, k, entry, problems) for k, entry in enumerate(entries)]
-    return PairImage(key, path.parent.name, tuple(p for p in pairs if p is not None))
-
-
-def _pair(key: str, k: int, entry: Any, problems: list[str]) -> PointPair | None:
-    where = f"{key}[{k}]"
-    if not isinstance(entry, dict):
-        problems.append(f"{where}: expected an object with point1, point2 and closer_point")
-        return None
-    points = [entry.get("point1"), entry.get("point2")]
-    for name, point in zip(("point1", "point2"), points, strict=True):
-        if not (isinstance(point, list) and len(point) == 2 and all(type(v) is int for v in point)):
-            problems.append(f"{where}.{name}: {point!r} is not [row, column] in whole pixels")
-            return None
-    closer = entry.get("closer_point")
-    if closer not in ("point1", "point2"):
-        problems.append(f"{where}.closer_point: {closer!r} is neither 'point1' nor 'point2'")
-        return None
-    first, second = ((int(p[0]), int(p[1])) for p in points if p is not None)
-    return PointPair(first, second) if closer == "point1" else PointPair(second, first)
 
 
 def same_pairs(a: BenchResult, b: BenchResult) -> None:
