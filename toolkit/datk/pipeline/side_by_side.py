@@ -103,12 +103,8 @@ def figures_of(result: Result) -> list[tuple[str, str]]:
     rows = []
     for variant, figures in result.figures.items():
         prefix = "" if variant == next(iter(result.figures)) else f"{variant} "
-        shown = (
-            dict(figures)
-            if len(figures) < 3
-            else {k: figures[k] for k in ("abs_rel", "delta1", "rmse") if k in figures}
-        )
-        shown |= {k: v for k, v in figures.items() if k == "boundary_f1"}
+        wanted = figures if len(figures) < 3 else ("abs_rel", "delta1", "rmse", "boundary_f1")
+        shown = {name: figures[name] for name in wanted if name in figures}
         rows += [(f"{prefix}{name}", f"{value:.4g}") for name, value in shown.items()]
     return rows
 
