@@ -263,7 +263,7 @@ def score_map(
     for name, mask in (masks or {}).items():
         assert depth is not None
         for label, where in ((name, mask & valid), (f"not {name}", ~mask & valid)):
-            part = score_depth(depth, truth, where, kind=DepthKind.DEPTH_METRIC_M, cap_m=protocol.cap_m)
+            part = score_depth(depth, truth, where, kind=DepthKind.DEPTH_METRIC_M, cap_m=far)
             if not part.undefined:
                 figures[f"aligned, {label}"] = _figures(part)
     return DenseImage(figures=figures, n_pixels=aligned.n_pixels, warnings=warnings)
