@@ -15,6 +15,7 @@ from datk.data.phash import distances, perceptual_hash, perceptual_hash_pair
 from datk.depth.preprocess import list_images, read_image
 from datk.errors import EnvironmentLacks
 from datk.evaluate.benchmarks import available
+from datk.evaluate.benchmarks.base import Benchmark
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def keep_out_of(sets: dict[str, Sequence[Path]], *, roots: dict[str, Path], note
 
 
 def benchmark_images(folders: Sequence[Path]) -> KeepOut:
-    """The built-in benches, DA-2K where it lies in its usual place, and every folder named.
+    """The built-in benches of point pairs, DA-2K where it lies in its usual place, and every folder named.
 
     Raises DataError for a folder that is missing, empty or unreadable.
     """
@@ -91,6 +92,8 @@ def benchmark_images(folders: Sequence[Path]) -> KeepOut:
     roots: dict[str, Path] = {}
     notes = []
     for name, bench in available().items():
+        if not isinstance(bench, Benchmark) or bench.variant_of:
+            continue  # sets with measured depth are named by the user; a variant has its original's pictures
         try:
             pairs = bench.load(None)
         except EnvironmentLacks as error:

@@ -112,8 +112,9 @@ def _absolute(rule: GateRule, candidate: BenchResult | DenseResult, metric: str)
     value = figure(candidate, metric)
     share = isinstance(candidate, DenseResult) and rule.unit == "%"
     value = 100 * value if share else value
-    pairs = isinstance(candidate, BenchResult)
-    n, counted = (candidate.overall.n, "pairs") if pairs else (candidate.n_scored, "images")
+    n, counted = (
+        (candidate.overall.n, "pairs") if isinstance(candidate, BenchResult) else (candidate.n_scored, "images")
+    )
     return GateResult(
         name=rule.text,
         status="passed" if rule.keeps(value) else "failed",

@@ -55,11 +55,11 @@ def read(item: Item) -> Sample:
     stored = read_png16(item.depth)
     share = (stored.astype(np.float64) - 1) / 65533
     depth = near ** (1 - share) * far**share * (unit or 1.0)
-    depth = np.where(stored == UNKNOWN, np.nan, np.where(stored == INFINITE, np.inf, depth)).astype(np.float32)
+    whole = np.where(stored == UNKNOWN, np.nan, np.where(stored == INFINITE, np.inf, depth)).astype(np.float32)
     image = read_image(item.image, upright=False)
     if unit is None:
-        return Sample(name=item.key, image=image, depth_unscaled=depth)
-    return Sample(name=item.key, image=image, depth_m=depth)
+        return Sample(name=item.key, image=image, depth_unscaled=whole)
+    return Sample(name=item.key, image=image, depth_m=whole)
 
 
 def png_text(data: bytes) -> dict[str, str]:

@@ -18,6 +18,8 @@ class Benchmark:
     name: str
     title: str
     load: Callable[[Path | None], PairSet]
+    variant_of: str = ""
+    """The benchmark whose pictures these are, changed."""
     row_rule: bool = False
     """Also score the rule "lower is nearer" beside the net."""
 

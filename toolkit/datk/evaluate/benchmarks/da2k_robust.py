@@ -26,6 +26,6 @@ def load(name: str, data_dir: Path | None = None) -> PairSet:
 
 
 BENCHMARKS = tuple(
-    Benchmark(name=f"da2k_{v}", title=f"DA-2K with {v} painted on", load=partial(load, f"da2k_{v}"))
+    Benchmark(name=f"da2k_{v}", title=f"DA-2K with {v} painted on", load=partial(load, f"da2k_{v}"), variant_of="da2k")
     for v in perturb.VARIANTS
 )

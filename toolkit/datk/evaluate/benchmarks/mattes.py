@@ -95,9 +95,9 @@ def _positive_depth(values: NDArray[np.float64], kind: DepthKind) -> NDArray[np.
         return np.maximum(values, NEAREST)
     share = (values - values.min()) / (values.max() - values.min())
     if kind is DepthKind.DEPTH_AFFINE_INVARIANT:
-        return 1 + share * (REFERENCE_CAP - 1)
+        return np.asarray(1 + share * (REFERENCE_CAP - 1), np.float64)
     low = 1 / REFERENCE_CAP
-    return 1 / (low + (1 - low) * share)
+    return np.asarray(1 / (low + (1 - low) * share), np.float64)
 
 
 class MatteBenchmark:

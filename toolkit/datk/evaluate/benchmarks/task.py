@@ -29,7 +29,8 @@ from datk.evaluate.benchmarks.source import Identity
 class BenchTask(Protocol):
     """What the judge needs of a loaded benchmark: DenseSet has it, PairTask gives it to a PairSet."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -67,9 +68,12 @@ class PairTask:
     """Pair sets flattened: the benchmark's own images, then those of its extra sets."""
 
     def __init__(self, bench: Benchmark, pairs: PairSet) -> None:
-        self.name = pairs.name
         self._bench, self._sets = bench, (pairs, *pairs.extra_sets.values())
         self._flat: list[tuple[PairSet, PairImage]] = [(s, i) for s in self._sets for i in s.images]
+
+    @property
+    def name(self) -> str:
+        return self._sets[0].name
 
     @property
     def pairs(self) -> PairSet:
