@@ -106,12 +106,13 @@ def lit(
     above = 0.5 * (np.asarray(environment.zenith) + np.asarray(environment.horizon)).astype(np.float32)
     total: Floats = base * environment.ambient * (ground + (above - ground) * (0.5 + 0.5 * (normal @ up))[:, None])
     start = position + normal * (np.float32(0.002) + np.float32(0.0005) * length(position))
+    to_light: Floats
     for light in lights:
-        along = -light.direction.astype(np.float32)
+        along: Floats = -light.direction.astype(np.float32)
         if light.is_spot:
-            gap = light.position.astype(np.float32) - position
+            gap: Floats = light.position.astype(np.float32) - position
             distance = length(gap)
-            to_light = gap / np.maximum(distance, 1e-6)
+            to_light = gap / np.maximum(distance, np.float32(1e-6), dtype=np.float32)
             cone = (to_light @ along)[:, None]
             strength = smoothstep(light.cos_cone - 0.25, light.cos_cone + 0.15, cone)
             strength = strength / (1 + (distance / light.reach_m) ** 2)
@@ -125,7 +126,7 @@ def lit(
             continue
         dark = occluded(start[ask], np.ascontiguousarray(to_light[ask], dtype=np.float32), distance[ask, 0])
         lighted = ask[~dark]
-        half_way = to_light[lighted] + view[lighted]
+        half_way: Floats = to_light[lighted] + view[lighted]
         half_way /= np.maximum(length(half_way), 1e-6)
         aligned = np.maximum(dot(normal[lighted], half_way), 1e-6)
         shine = specular[lighted] * aligned ** gloss[lighted] * (gloss[lighted] + 8) / 40
