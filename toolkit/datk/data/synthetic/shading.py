@@ -112,7 +112,7 @@ def lit(
         if light.is_spot:
             gap: Floats = light.position.astype(np.float32) - position
             distance = length(gap)
-            to_light = gap / np.maximum(distance, np.float32(1e-6), dtype=np.float32)
+            to_light = (gap / np.maximum(distance, 1e-6)).astype(np.float32, copy=False)
             cone = (to_light @ along)[:, None]
             strength = smoothstep(light.cos_cone - 0.25, light.cos_cone + 0.15, cone)
             strength = strength / (1 + (distance / light.reach_m) ** 2)
