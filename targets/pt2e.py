@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.fx import GraphModule, Node
@@ -113,9 +114,25 @@ class QuantScheme:
     fold_quantize: bool
     """True stores int8 weights in the program; False leaves float weights with a quantize op (LiteRT)."""
     smooth_quant: bool
-    fast_bias_correction: bool
     smooth_quant_alpha: float = 0.15
     """Share of the range moved from activations to weights of linears; NNCF's own ViT-B conformance value."""
+    bias_correction: Literal["off", "fast", "full"] = "fast"
+    """fast: each layer's mean error against the float layer. full: the same in a program quantised up to that layer,
+    layer by layer, which takes about a pass over a fifth of the images per layer."""
+    ranges: Literal["default", "minmax", "mean", "quantile", "histogram"] = "default"
+    """How an activation's range follows from its calibration images. default: NNCF's own choice (extremes of symmetric
+    and unsigned ones, means of extremes else). histogram: the range with the least squared rounding error."""
+
+
+def weighted_nodes(program: GraphModule) -> list[Node]:
+    """Linears, convolutions and transposed convolutions of a float or quantised program, in graph order."""
+    kinds = (*_LINEARS, *_CONVS, *_TRANSPOSED)
+    return [node for node in program.graph.nodes if node.op == "call_function" and node.target in kinds]
+
+
+def layer_names(program: GraphModule) -> list[str]:
+    """layer_name of each of weighted_nodes. Quantising keeps order and number."""
+    return [layer_name(node) for node in weighted_nodes(program)]
 
 
 def layer_name(node: Node) -> str:

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
+from torch.fx import GraphModule
 
 from datk.depth.io_spec import Contract
+from datk.targets import int8_record
 from datk.targets.coreml.reference.program import Operation, Program
+from datk.targets.int8_layers import Int8Layer, differing, program_layers, rows
+from datk.targets.int8_record import Int8Findings
 
 Check = dict[str, Any]
 
@@ -32,10 +37,7 @@ def check_program(
     if contract.precision != "fp32":
         checks["left_in_fp32"] = _left_in_fp32(program)
     if contract.precision == "int8":
-        checks["int8_layers"] = _int8_layers(program, quantised_layers(module), meant)
-        checks["kept_in_float"] = _kept_in_float(program)
-        checks["int8_storage"] = _int8_storage(program)
-        checks["int8_scales"] = _int8_scales(program)
+        checks[int8_record.NAME] = _int8(program, module, meant)
     return checks
 
 
@@ -67,83 +69,123 @@ def _left_in_fp32(program: Program) -> Check:
     return {"status": "passed", "detail": f"{len(names)} operations compute in fp32", "operations": names}
 
 
-def _int8_layers(program: Program, quantised: Mapping[str, int], meant: int | None) -> Check:
-    """As many layers with int8 weights and with a quantised input as were quantised, and as were meant to be."""
+def _int8(program: Program, module: nn.Module, meant: int | None) -> Check:
+    """The check `int8-scheme`: as many layers with int8 weights and input as were quantised and meant to be.
+
+    Nothing else may read a quantised value; scales must survive fp16; numbers must be those of the program.
+    """
     made = _producers(program)
-    weights = dict.fromkeys(LAYERS, 0)
-    activations = dict.fromkeys(LAYERS, 0)
+    quantised = quantised_layers(module)
+    in_int8: list[Operation] = []
+    fake: list[str] = []
+    half_way: list[str] = []
+    floats: Counter[str] = Counter()
     for op in program.operations:
-        if op.type in LAYERS:
-            weights[op.type] += _made_by(made, op, "weight") == "constexpr_affine_dequantize"
-            activations[op.type] += _made_by(made, op, "x") == "dequantize"
-    total = sum(quantised.values())
-    target = total if meant is None else meant
-    right = 0 < total == target and all(weights[k] == activations[k] == quantised.get(k, 0) for k in LAYERS)
-    kinds = (f"{k} {weights[k]}/{activations[k]}/{quantised.get(k, 0)}" for k in LAYERS)
-    return {
-        "status": "passed" if right else "failed",
-        "detail": f"{target} layers meant; with int8 weights / int8 input / quantised: {', '.join(kinds)}",
-        "int8_weights": sum(weights.values()),
-        "int8_activations": sum(activations.values()),
-        "quantised": total,
-        "meant": target,
-    }
+        if op.type not in LAYERS:
+            continue
+        weights = _made_by(made, op, "weight") == "constexpr_affine_dequantize"
+        reads = _made_by(made, op, "x") == "dequantize"
+        if weights and reads:
+            in_int8.append(op)
+        elif reads:
+            fake.append(f"{op.type} {op.name}")
+        elif weights:
+            half_way.append(f"{op.type} {op.name}: weight stored as int8, data read as float")
+        else:
+            floats[op.type] += 1
+    kinds = Counter(op.type for op in in_int8)
+    target = sum(quantised.values()) if meant is None else meant
+    lost = [f"{n - kinds[kind]} {kind}" for kind, n in sorted(quantised.items()) if n > kinds[kind]]
+    if target > sum(quantised.values()):
+        lost.append(f"{target - sum(quantised.values())} that were not quantised in the program")
+    other = half_way
+    if len(in_int8) > target:
+        other.append(f"{len(in_int8)} layers run in int8, the scheme selected {target}")
+    smallest, vanished = _smallest_scale(program)
+    if vanished:
+        other.append(f"scales that became 0: {', '.join(vanished)}")
+    stored = _stored_bytes(program)
+    numbers = program_layers(module) if isinstance(module, GraphModule) else []
+    found = [layer for op in in_int8 if (layer := _numbers(program, made, op)) is not None]
+    findings = Int8Findings(
+        meant=target,
+        int8_ops=dict(kinds),
+        float_ops=dict(floats),
+        int8_weight_bytes=stored.get("int8", 0),
+        not_int8=lost,
+        float_weights=fake,
+        fragile=_fragile(program, made),
+        per_tensor=[op.name for op in in_int8 if _weight_scales(made, op) == 1],
+        scales=differing(found, numbers) if numbers and not vanished else [],
+        other=other,
+    )
+    figures = {"smallest_scale": smallest, "fp16_subnormal": smallest < SMALLEST_NORMAL_FP16, "stored_bytes": stored}
+    return findings.record() | figures
 
 
-def _kept_in_float(program: Program) -> Check:
-    """No residual add, LayerNorm, softmax, attention matmul or other operation reads a quantised value."""
-    made = _producers(program)
-    wrong = [
+def _fragile(program: Program, made: Mapping[str, Operation]) -> list[str]:
+    """Residual adds, LayerNorms, softmaxes, attention products or others that read a quantised value."""
+    return [
         f"{op.type} {op.name}"
         for op in program.operations
         if op.type not in LAYERS
         for key in op.inputs
         if _made_by(made, op, key) in ("dequantize", "constexpr_affine_dequantize")
     ]
-    return {
-        "status": "failed" if wrong else "passed",
-        "detail": f"quantised, though float was meant: {', '.join(wrong)}" if wrong else "only layers read int8",
-        "operations": wrong,
-    }
 
 
-def _int8_storage(program: Program) -> Check:
-    """Bytes of constants in the weight file by type; the quantised weights must be stored in int8."""
+def _stored_bytes(program: Program) -> dict[str, int]:
+    """Bytes of constants in the weight file by type."""
     stored: Counter[str] = Counter()
     for op in program.operations:
         for key in op.stored:
             constant = op.value if op.type == "const" else op.inputs[key][0]
             assert isinstance(constant, np.ndarray)
             stored[str(constant.dtype)] += constant.nbytes
-    return {
-        "status": "passed" if stored["int8"] else "failed",
-        "detail": ", ".join(f"{n} bytes of {kind}" for kind, n in sorted(stored.items())),
-        "stored_bytes": dict(sorted(stored.items())),
-    }
+    return dict(sorted(stored.items()))
 
 
-def _int8_scales(program: Program) -> Check:
-    """Scales too small for fp16 lose digits or vanish; that breaks a layer without a word."""
-    values = {op.name: op.value for op in program.operations if op.type == "const"}
-    wrong = []
+def _smallest_scale(program: Program) -> tuple[float, list[str]]:
+    """The smallest scale, and the operations with one that became 0: it breaks a layer without a word."""
     smallest = float("inf")
+    wrong = []
     for op in program.operations:
-        if op.type not in ("quantize", "dequantize", "constexpr_affine_dequantize"):
-            continue
-        argument = op.inputs["scale"][0]
-        scale = argument if "scale" in op.bound else values.get(str(argument))
-        if isinstance(scale, np.ndarray):
-            low = float(np.abs(scale.astype(np.float64)).min())
+        if op.type in ("quantize", "dequantize", "constexpr_affine_dequantize"):
+            low = float(np.abs(_argument(program, op, "scale").astype(np.float64)).min())
             smallest = min(smallest, low)
             if low == 0.0:
                 wrong.append(op.name)
-    subnormal = smallest < SMALLEST_NORMAL_FP16
-    return {
-        "status": "failed" if wrong else "passed",
-        "detail": f"scales that became 0: {', '.join(wrong)}" if wrong else f"smallest scale {smallest:.3g}",
-        "smallest_scale": smallest,
-        "fp16_subnormal": subnormal,
-    }
+    return smallest, wrong
+
+
+def _argument(program: Program, op: Operation, key: str) -> NDArray[Any]:
+    """A constant input, bound in place or by name."""
+    argument = op.inputs[key][0]
+    if key in op.bound:
+        return np.asarray(argument)
+    value = next(o.value for o in program.operations if o.type == "const" and str(argument) in o.outputs)
+    return np.asarray(value)
+
+
+def _weight_scales(made: Mapping[str, Operation], op: Operation) -> int:
+    """How many scales the weight has; 2 for a layer of one channel, which cannot have more."""
+    weight = made[str(op.inputs["weight"][0])]
+    channels = np.asarray(weight.inputs["quantized_data"][0]).shape[0]
+    return max(2 if channels == 1 else 1, int(np.asarray(weight.inputs["scale"][0]).size))
+
+
+def _numbers(program: Program, made: Mapping[str, Operation], op: Operation) -> Int8Layer | None:
+    """Dequantised weight and input scale as stored; None for transposed convolutions."""
+    if op.type == "conv_transpose":
+        return None
+    weight = made[str(op.inputs["weight"][0])]
+    stored, scale, zero = (
+        np.asarray(weight.inputs[key][0], np.float32) for key in ("quantized_data", "scale", "zero_point")
+    )
+    shape = (-1, *[1] * (stored.ndim - 1))
+    array = (stored - zero.reshape(shape if zero.size > 1 else ())) * scale.reshape(shape if scale.size > 1 else ())
+    step = _argument(program, made[str(op.inputs["x"][0])], "scale")
+    return Int8Layer(op.name, rows(array), float(step.ravel()[0]))
 
 
 def _producers(program: Program) -> dict[str, Operation]:

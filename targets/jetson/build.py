@@ -11,6 +11,7 @@ import onnx
 
 from datk.artifact.files import atomic_path, write_json
 from datk.depth.io_spec import Contract, contract_for
+from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.jetson.half_range import check_half_range
 from datk.targets.jetson.nvidia import check_engine, check_rtx_build
@@ -46,7 +47,8 @@ def build(request: BuildRequest) -> BuildResult:
     extra = _device_files(request, full, path, contract)
     checks: dict[str, dict[str, Any]] = {}
     if request.precision == "int8":
-        checks["int8-graph"] = check_int8(typed, expected_int8_layers(request, scheme()), symmetric=True)
+        expected = expected_int8_layers(request, scheme())
+        checks[int8_record.NAME] = check_int8(typed, expected, symmetric=True, program=request.module)
     if request.precision != "fp32":
         checks["fp16-range"] = check_half_range(full, typed, request.photos)
     checks["tensorrt-rtx-build"] = check_rtx_build(path, contract)

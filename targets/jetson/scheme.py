@@ -16,5 +16,5 @@ def scheme() -> QuantScheme:
         quantizer=LinearConvQuantizer(symmetric_activations=True),
         fold_quantize=True,
         smooth_quant=True,
-        fast_bias_correction=True,
+        bias_correction="fast",
     )

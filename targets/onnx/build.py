@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from datk.depth.io_spec import contract_for
+from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.onnx.artifact import save_checked, stamp
@@ -29,7 +30,8 @@ def build(request: BuildRequest) -> BuildResult:
             "half_tensors": len(half_tensors(model)),
         }
     if request.precision == "int8":
-        checks["int8-graph"] = check_int8(model, expected_int8_layers(request, scheme()), symmetric=False)
+        expected = expected_int8_layers(request, scheme())
+        checks[int8_record.NAME] = check_int8(model, expected, symmetric=False, program=request.module)
     contract = contract_for(
         input_size=request.input_size,
         depth_kind=request.depth_kind,

@@ -18,8 +18,10 @@ from torch.fx import GraphModule
 from datk.artifact.files import atomic_path
 from datk.depth.io_spec import Contract, contract_for
 from datk.errors import TargetError
+from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
+from datk.targets.int8_layers import Int8Layer, program_layers
 from datk.targets.pt2e import layer_name
 from datk.targets.tflite.flatbuffer import finish
 from datk.targets.tflite.lint import Layer, lint_float, lint_int8
@@ -35,7 +37,7 @@ LOG = "conversion.log"
 def build(request: BuildRequest) -> BuildResult:
     """Write request.out/model.tflite: (1, h, w, 3) uint8 RGB in, (1, h, w) float32 out.
 
-    Checks: `int8-ops` or `weights` (what the saved file stores and runs), `runtime` (LiteRT loads and
+    Checks: `int8-scheme` or `weights` (what the saved file stores and runs), `runtime` (LiteRT loads and
     runs it), `conversion` (seconds, peak memory). Raises TargetError with the converter's own words.
     """
     contract = contract_for(
@@ -45,7 +47,9 @@ def build(request: BuildRequest) -> BuildResult:
         max_depth_m=request.max_depth_m,
         arithmetic="float32, weights stored as float16" if request.precision == "fp16" else None,
     )
-    layers = quantised_layers(request.module) if request.precision == "int8" else None
+    layers = None
+    if request.precision == "int8":
+        layers = (*quantised_layers(request.module), _numbers(request.module))
     started = time.perf_counter()
     content = convert(request.module, request.input_size, log=request.out / LOG, quantised=layers is not None)
     if request.precision == "fp16":
@@ -140,6 +144,12 @@ def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
     return layers, plain
 
 
+def _numbers(program: torch.nn.Module) -> list[Int8Layer]:
+    """What the weights and input scales of a quantised program are worth."""
+    assert isinstance(program, GraphModule)
+    return program_layers(program)
+
+
 def check_runtime(artifact: Path, contract: Contract) -> dict[str, Any]:
     """Load the saved file in LiteRT, run it once on a grey ramp: finite, and by which delegate."""
     runner = open_artifact(artifact, contract)
@@ -158,10 +168,14 @@ def check_runtime(artifact: Path, contract: Contract) -> dict[str, Any]:
     }
 
 
-def _lint(artifact: Path, precision: str, layers: tuple[list[Layer], list[str]] | None) -> dict[str, dict[str, Any]]:
+Meant = tuple[list[Layer], list[str], list[Int8Layer]]
+"""Layers the scheme selects, those of them left in float, and the quantised ones' numbers."""
+
+
+def _lint(artifact: Path, precision: str, layers: Meant | None) -> dict[str, dict[str, Any]]:
     if layers is None:
         return {"weights": lint_float(artifact, precision)}
-    return {"int8-ops": lint_int8(artifact, layers[0], not_quantised=layers[1])}
+    return {int8_record.NAME: lint_int8(artifact, layers[0], not_quantised=layers[1], program=layers[2])}
 
 
 def _weight_shape(program: GraphModule, node: Any) -> torch.Size:

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from datk.targets.int8_layers import Int8Layer, differing, rows
+from datk.targets.int8_record import Int8Findings, some
 from datk.targets.tflite.flatbuffer import parse
 
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL")
@@ -26,8 +30,6 @@ MAY_BE_INT8 = frozenset(
 """Layers, moves of data, and elementwise functions between two int8 layers (exact tables or rounding that the
 next layer's own quantisation contains). Anything else in int8 is a residual add, a piece of LayerNorm, softmax or
 an attention matmul: the operators that cost most accuracy."""
-
-_MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class WeightedOp:
     """Type its weights are stored in."""
     output: str
     per_channel: bool
+    numbers: Int8Layer | None = None
+    """Of an int8 layer: what its weights and input scale are worth."""
+    nbytes: int = 0
+    """Of its weights in the file."""
 
     @property
     def runs_in(self) -> Literal["int8", "float", "mixed"]:
@@ -113,10 +119,15 @@ def read_graph(path: Path) -> Graph:
             scales = weight.quantization.scale if weight.quantization is not None else None
             data = op.inputs[2] if kind == "TRANSPOSE_CONV" else op.inputs[0]
             channels = weight.shape[3] if kind == "DEPTHWISE_CONV_2D" else weight.shape[0]
+            name = tensors[op.outputs[0]].name.decode(errors="replace")
+            raw = model.buffers[weight.buffer].data
+            numbers = types[weight.type] == "INT8" and kind in ("FULLY_CONNECTED", "CONV_2D")
             weighted.append(
                 WeightedOp(
                     kind=kind,
-                    name=tensors[op.outputs[0]].name.decode(errors="replace"),
+                    name=name,
+                    numbers=_numbers(name, weight, raw, tensors[data]) if numbers else None,
+                    nbytes=len(raw),
                     shape=stored_shape(weight.shape),
                     activation=types[tensors[data].type],
                     weight=types[weight.type],
@@ -128,51 +139,61 @@ def read_graph(path: Path) -> Graph:
     return Graph(tuple(weighted), int8_kinds, edges)
 
 
+def _numbers(name: str, weight: Any, raw: Any, data: Any) -> Int8Layer | None:
+    """Dequantised weights, (out, rest in torch's order), and the scale of the input; None without scales."""
+    scales = weight.quantization.scale if weight.quantization is not None else None
+    if scales is None:
+        return None
+    stored = np.frombuffer(np.asarray(raw, np.uint8).tobytes(), np.int8).reshape(weight.shape).astype(np.float32)
+    array = stored * np.asarray(scales, np.float32).reshape(-1, *[1] * (stored.ndim - 1))
+    if array.ndim == 4:  # (out, height, width, in)
+        array = array.transpose(0, 3, 1, 2)
+    steps = data.quantization.scale if data.quantization is not None else None
+    return Int8Layer(name.rsplit("/", 1)[-1], rows(array), None if steps is None else float(steps[0]))
+
+
 def _edge(op: Any, graph: Any, kind: str) -> bool:
     """The photograph's own 8 bits on their way into float: not quantisation."""
     return kind in ("CAST", "TRANSPOSE", "RESHAPE") and op.inputs[0] == graph.inputs[0]
 
 
-def lint_int8(path: Path, wanted: Sequence[Layer], *, not_quantised: Sequence[str] = ()) -> dict[str, Any]:
-    """The check `int8-ops` on a saved file: every wanted layer in int8 per channel, nothing fragile in int8.
+def lint_int8(
+    path: Path, wanted: Sequence[Layer], *, not_quantised: Sequence[str] = (), program: Sequence[Int8Layer] = ()
+) -> dict[str, Any]:
+    """The check `int8-scheme` on a saved file: every wanted layer in int8 per channel, nothing fragile in int8.
 
-    wanted: the layers the scheme selects. not_quantised: those among them the program left in float.
-    Returns a BuildResult check with counts by operator type.
+    wanted: the layers the scheme selects. not_quantised: those among them the program left in float. program: the
+    quantised program's layers, whose weights and input scales the file must hold.
     """
     graph = read_graph(path)
-    problems: list[str] = []
-    if not wanted:
-        problems.append("the program holds no layer the scheme would quantise")
-    if not_quantised:
-        problems.append(f"{len(not_quantised)} layers were not quantised in the program: {_some(not_quantised)}")
     in_int8 = [op for op in graph.weighted if op.runs_in == "int8"]
-    if missing := _missing(wanted, in_int8):
-        problems.append(
-            f"{len(missing)} of {len(wanted)} layers meant for int8 are stored or run in float: {_some(missing)}"
-        )
-    if mixed := [op.name for op in graph.weighted if op.runs_in == "mixed"]:
-        problems.append(f"{len(mixed)} operators mix int8 and float: {_some(mixed)}")
-    if coarse := [op.name for op in in_int8 if not op.per_channel]:
-        problems.append(f"{len(coarse)} operators have one scale for all output channels: {_some(coarse)}")
-    implied = len(in_int8) - (len(wanted) - len(missing))
-    transposed = sum(op.kind == "TRANSPOSE_CONV" for op in in_int8)
-    if implied > transposed:
-        problems.append(f"{implied - transposed} layers run in int8 though the scheme keeps them in float")
-    if fragile := {kind: n for kind, n in sorted(graph.int8_kinds.items()) if kind not in MAY_BE_INT8}:
-        words = ", ".join(f"{n} {kind}" for kind, n in fragile.items())
-        problems.append(f"must stay in float but touch int8: {words}")
+    missing = _missing(wanted, in_int8)
+    mixed = [op for op in graph.weighted if op.runs_in == "mixed"]
+    fake = [op.name for op in mixed if op.weight != "INT8"]
+    half_way = [op.name for op in mixed if op.weight == "INT8"]
+    other = []
+    if half_way:
+        other.append(f"{len(half_way)} operators mix int8 and float: {some(half_way)}")
+    implied = len(in_int8) - (len(wanted) - len(missing)) - sum(op.kind == "TRANSPOSE_CONV" for op in in_int8)
+    if implied > 0:
+        other.append(f"{implied} layers run in int8 though the scheme keeps them in float")
     if graph.edges != ("UINT8", "FLOAT32"):
-        problems.append(f"input and output are {graph.edges}, expected UINT8 and FLOAT32")
-    int8_ops = dict(sorted(Counter(op.kind for op in in_int8).items()))
-    float_ops = dict(sorted(Counter(op.kind for op in graph.weighted if op.runs_in == "float").items()))
-    return {
-        "status": "failed" if problems else "passed",
-        "detail": "; ".join(problems) or _summary(len(wanted), int8_ops, float_ops),
-        "wanted_layers": len(wanted),
-        "int8_ops": int8_ops,
-        "float_ops": float_ops,
-        "int8_besides": {k: n for k, n in sorted(graph.int8_kinds.items()) if k not in WEIGHTED},
-    }
+        other.append(f"input and output are {graph.edges}, expected UINT8 and FLOAT32")
+    numbers = [op.numbers for op in in_int8 if op.numbers is not None]
+    findings = Int8Findings(
+        meant=len(wanted),
+        int8_ops=dict(Counter(op.kind for op in in_int8)),
+        float_ops=dict(Counter(op.kind for op in graph.weighted if op.runs_in == "float")),
+        int8_weight_bytes=sum(op.nbytes for op in graph.weighted if op.weight == "INT8"),
+        not_int8=[*missing, *not_quantised],
+        float_weights=fake,
+        fragile=[f"{n} {kind}" for kind, n in sorted(graph.int8_kinds.items()) if kind not in MAY_BE_INT8],
+        per_tensor=[op.name for op in in_int8 if not op.per_channel],
+        scales=differing(numbers, program) if program else [],
+        other=other,
+    )
+    besides = {k: n for k, n in sorted(graph.int8_kinds.items()) if k not in WEIGHTED}
+    return findings.record() | {"int8_besides": besides}
 
 
 def lint_float(path: Path, precision: str) -> dict[str, Any]:
@@ -182,7 +203,7 @@ def lint_float(path: Path, precision: str) -> dict[str, Any]:
     stored = dict(sorted(Counter(op.weight for op in graph.weighted).items()))
     problems: list[str] = []
     if wrong := [op.name for op in graph.weighted if op.weight != expected]:
-        problems.append(f"{len(wrong)} layers are not stored as {expected}: {_some(wrong)}")
+        problems.append(f"{len(wrong)} layers are not stored as {expected}: {some(wrong)}")
     if not graph.weighted:
         problems.append("the file holds no layer with weights")
     if graph.int8_kinds:
@@ -210,15 +231,3 @@ def _missing(wanted: Sequence[Layer], in_int8: Sequence[WeightedOp]) -> list[str
         else:
             missing.append(layer.name)
     return missing
-
-
-def _summary(wanted: int, int8_ops: dict[str, int], float_ops: dict[str, int]) -> str:
-    def words(counts: dict[str, int]) -> str:
-        return ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none"
-
-    return f"all {wanted} wanted layers run in int8 per channel ({words(int8_ops)}); in float: {words(float_ops)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = [name.rsplit("/", 1)[-1] if "/" in name else name for name in names[:_MOST_NAMED]]
-    return ", ".join(shown) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

@@ -24,5 +24,5 @@ def scheme() -> QuantScheme:
         quantizer=LinearConvQuantizer(quantize_outputs=True, float_layers=(*FLOAT_LAYERS, COARSEST_SUM)),
         fold_quantize=False,
         smooth_quant=False,
-        fast_bias_correction=True,
+        bias_correction="fast",
     )

@@ -112,6 +112,15 @@ def test_int8_is_calibrated_on_photographs_the_teacher_has_labelled(work: Path) 
     assert floating is not None and int8 is not None and abs(floating - int8) < 0.2
 
 
+def test_every_export_is_asked_how_it_reads_its_input_and_int8_what_it_was_calibrated_on(work: Path) -> None:
+    for folder in exports(work):
+        checks = read_manifest(folder).checks
+        assert checks["input-path"]["status"] == "passed", checks["input-path"]
+        if folder.name.endswith("int8"):
+            assert checks["int8-scheme"]["status"] == "passed", checks["int8-scheme"]
+            assert checks["int8-layers"]["worst_layer"] and checks["calibration-input"]["n"] > 0
+
+
 def test_rerun_builds_nothing(work: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (work / "runs" / "e2e").rglob("manifest.json")}
     assert datk("run", "e2e.yaml") in (0, 3)

@@ -93,8 +93,8 @@ def test_saved_package_predicts_what_torch_predicts(precision: str, median: floa
     if precision == "fp32":
         _check_fields(result)
     if precision == "int8":
-        assert result.checks["int8_layers"]["meant"] == 16 + 28
-        assert result.checks["int8_storage"]["stored_bytes"]["int8"] > 50_000
+        assert result.checks["int8-scheme"]["meant"] == 16 + 28
+        assert result.checks["int8-scheme"]["stored_bytes"]["int8"] > 50_000
 
 
 def _check_fields(result: BuildResult) -> None:

@@ -9,19 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datk.errors import CheckpointError, DataError
-from datk.quantize.calibration import check_calibration, choose, input_tensor
+from datk.quantize.calibration import RECORD, check_calibration, choose, colour_map, input_tensor
+from datk.quantize.naive import naive_scheme
 from datk.quantize.program import load_program, save_program
-from datk.quantize.ptq import quantize_module
+from datk.quantize.ptq import export_program, quantize_module
 from datk.quantize.smooth import fold_smooth_scales
 from datk.quantize.symmetric import activation_zero_points, make_activations_symmetric, symmetric_scale
-from datk.targets.pt2e import LinearConvQuantizer, QuantScheme
+from datk.targets.pt2e import LinearConvQuantizer, QuantScheme, layer_names
 
 SIZE = (28, 42)
 
 
-def scheme(*, smooth=False, bias=True, fold=True, **options):
+def scheme(*, smooth=False, bias="fast", ranges="default", fold=True, **options):
     return QuantScheme(
-        quantizer=LinearConvQuantizer(**options), fold_quantize=fold, smooth_quant=smooth, fast_bias_correction=bias
+        quantizer=LinearConvQuantizer(**options),
+        fold_quantize=fold,
+        smooth_quant=smooth,
+        bias_correction=bias,
+        ranges=ranges,
     )
 
 
@@ -39,11 +44,17 @@ def correlation(a, b):
         scheme(),
         scheme(symmetric_activations=True),
         scheme(unsigned_activations=True, smooth=True),
-        scheme(quantize_outputs=True, fold=False, bias=False),
+        scheme(quantize_outputs=True, fold=False, bias="off"),
         scheme(per_channel_weights=False),
         scheme(transposed_convs=True),
+        scheme(bias="full", smooth=True),
+        scheme(ranges="minmax"),
+        scheme(ranges="histogram"),
     ],
-    ids=["plain", "symmetric", "unsigned-smooth", "outputs-unfolded", "per-tensor", "transposed"],
+    ids=[
+        *("plain", "symmetric", "unsigned-smooth", "outputs-unfolded", "per-tensor", "transposed"),
+        *("full-bias", "minmax", "histogram"),
+    ],
 )
 def test_int8_program_follows_the_float_net(toy, images, chosen):
     x = input_tensor(images[0], "nhwc_uint8")
@@ -61,6 +72,29 @@ def test_weights_are_stored_as_int8_and_as_many_as_selected(toy, images):
     quantised = quantise(toy, images, scheme())
     stored = [b for b in quantised.buffers() if b.dtype == torch.int8 and b.ndim > 1]
     assert len(stored) == 9
+
+
+def test_int8_weights_keep_the_layers_names(toy, images):
+    quantised = quantise(toy, images, scheme())
+    names = {name for name, b in quantised.named_buffers() if b.dtype == torch.int8 and b.ndim > 1}
+    blocks = {f"net.blocks.{i}.{part}.weight" for i in range(2) for part in ("qkv", "proj", "fc1", "fc2")}
+    assert names == {*blocks, "net.output_conv1.weight"}
+    assert layer_names(quantised) == layer_names(export_program(toy(), input_tensor(images[0], "nhwc_uint8")).module())
+
+
+def test_naive_int8_breaks_what_the_scheme_keeps(toy, images):
+    """Each fragile kind gets a quantise node of its own; the scheme's own program has none behind them."""
+    x = input_tensor(images[0], "nhwc_uint8")
+    program, ours = quantise(toy, images, naive_scheme()), quantise(toy, images, scheme())
+
+    def quantised_after(net):
+        made = torch.ops.quantized_decomposed.quantize_per_tensor.default
+        return {str(n.args[0].target) for n in net.graph.nodes if n.target is made}
+
+    fragile = {"aten.add.Tensor", "aten.softmax.int", "aten.matmul.default"}
+    assert fragile | {"aten.layer_norm.default"} <= quantised_after(program)
+    assert not fragile & quantised_after(ours)
+    assert correlation(program(x), toy()(x)) < correlation(ours(x), toy()(x))
 
 
 def test_symmetric_scheme_leaves_no_zero_point(toy, images):
@@ -150,13 +184,67 @@ def test_missing_program_is_named(tmp_path):
         ([np.zeros((28, 28, 3), np.uint8)], r"image 0: expected uint8 RGB of shape \(28, 42, 3\)"),
         ([np.zeros((28, 42, 3), np.float32)], "float32"),
         ([np.zeros((28, 42), np.uint8)], r"\(28, 42\)"),
-        ([np.full((28, 42, 3), 7, np.uint8)] * 3, "one flat colour"),
+        ([np.full((28, 42, 3), 7, np.uint8)] * 3, "image 0 is one flat colour"),
+        ([np.full((28, 42, 3), (9, 60, 7), np.uint8)], "image 0 is one flat colour"),
+        ([np.full((28, 42, 3), np.nan, np.float32)], "float32 .* with NaN or infinity"),
+        ([np.eye(28, 42, dtype=np.uint8)[..., None].repeat(3, -1) * 2], "double normalisation"),
     ],
 )
 def test_unusable_calibration_sets_are_refused(bad, message):
     with pytest.raises(DataError, match=message) as caught:
         check_calibration(bad, SIZE)
     assert caught.value.hint
+
+
+def test_too_few_calibration_images_are_refused_with_both_numbers(images):
+    with pytest.raises(DataError, match="6 of at least 8 images"):
+        check_calibration(images, SIZE, min_images=8)
+
+
+class Overflowing(torch.nn.Module):
+    """exp(pixel / 2): finite up to 177, infinite for anything brighter."""
+
+    def __init__(self):
+        super().__init__()
+        self.burst = torch.nn.Module()
+        self.burst.conv = torch.nn.Conv2d(3, 4, 1)
+
+    def forward(self, image):
+        return self.burst.conv((image.permute(0, 3, 1, 2).float() / 2).exp()).relu().sum(1)
+
+
+@pytest.mark.parametrize("bright", [0, 3])
+def test_layer_with_an_infinite_range_is_named_with_its_image(images, bright):
+    photos = [np.minimum(i, 150) for i in images]
+    order = [int(i) for i in np.random.default_rng(0).permutation(len(photos))]
+    photos[order[bright]] = np.full((*SIZE, 3), 250, np.uint8) - np.arange(42, dtype=np.uint8)[None, :, None]
+    chosen = scheme(bias="off", float_layers=())
+    with pytest.raises(DataError, match=rf"calibration image {bright}: .* puts out NaN or infinity") as caught:
+        quantize_module(Overflowing(), photos, chosen, input_form="nhwc_uint8", input_size=SIZE, seed=0)
+    assert caught.value.hint
+
+
+def test_archive_keeps_what_the_program_was_calibrated_on(toy, images, tmp_path):
+    quantised = quantise(toy, images, scheme(bias="off"))
+    save_program(quantised, input_tensor(images[0], "nhwc_uint8"), tmp_path / "net.pt2")
+    record = load_program(tmp_path / "net.pt2").meta[RECORD]
+    assert record == quantised.meta[RECORD] and len(record) == len(images)
+    assert np.allclose(record[0]["colours"], colour_map(choose(images, count=9, seed=0)[0]))
+
+
+def test_full_disk_leaves_no_half_archive(toy, images, tmp_path, monkeypatch):
+    def full(program, part, **_):
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_program(
+            export_program(toy(), input_tensor(images[0], "nhwc_uint8")).module(),
+            input_tensor(images[0], "nhwc_uint8"),
+            tmp_path / "net.pt2",
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_choose_draws_by_seed_without_repetition(images):

@@ -38,6 +38,11 @@ TORCH = ("torch", "numpy", "opencv-python-headless")
 DEPTH_CODE = ("depth/preprocess.py", "models")
 LABEL_CODE = ("depth/label_quality.py", "depth/teacher.py", "train/pseudo_label.py", "train/labelling")
 SHIP_CODE = ("depth/io_spec.py", "depth/preprocess.py", "artifact/verify.py", "pipeline/ship")
+EXPORT_CODE = (
+    *("targets/pt2e.py", "targets/base.py", "targets/int8_layers.py", "targets/int8_record.py"),
+    *("quantize/input_check.py", "quantize/layer_check.py", "evaluate/input_path.py"),
+    "pipeline/steps/export_checks.py",
+)
 DATA_CODE = ("data/sample.py", "data/order.py", "data/dataset.py", "data/adapters", "data/quarantine.py")
 
 
@@ -270,7 +275,7 @@ def _artifact_stages(
             section=section_of_export,
             needs=("30-student", *quantized),
             tools=("torch", *target.tools, "cyclonedx-python-lib"),
-            code=("models", *SHIP_CODE, _room_of(target), "targets/pt2e.py", "targets/base.py"),
+            code=("models", *SHIP_CODE, _room_of(target), *EXPORT_CODE),
             sealed=True,
         ),
         Stage(

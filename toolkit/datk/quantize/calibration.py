@@ -12,30 +12,63 @@ from datk.depth.io_spec import Size
 from datk.errors import DataError
 from datk.targets.base import InputForm
 
+RECORD = "datk.calibration"
+"""Key in a quantised program's meta, and its file in the archive: what record_of gives."""
+DARKEST_BRIGHTEST = 16
+"""A set whose brightest value lies below this was scaled to 0..1 or normalised before it was rounded to 8 bits."""
+SHARE_LEFT_RIGHT = (2, 4)
+"""Rows and columns of the coarse colour map that is kept of each image."""
 
-def check_calibration(calibration: Sequence[NDArray[np.uint8]], input_size: Size) -> None:
+
+def check_calibration(calibration: Sequence[NDArray[np.uint8]], input_size: Size, *, min_images: int = 1) -> None:
     """Raise DataError unless calibration is a usable set of (h, w, 3) uint8 RGB images of input_size.
 
-    Names the first wrong image. A set in which no image has any contrast is refused too: every
-    activation range drawn from it would be a point.
+    Names the first wrong image: another shape or type, NaN, one flat colour (its ranges would be points), or values
+    that were normalised already. min_images: fewer are refused.
     """
-    if len(calibration) == 0:
+    if len(calibration) < max(1, min_images):
+        found = "empty" if len(calibration) == 0 else f"too small: {len(calibration)} of at least {min_images} images"
         raise DataError(
-            "the calibration set is empty", hint="name a folder of photographs: --calibration DIR (100 to 300 do)"
+            f"the calibration set is {found}", hint="name a folder of photographs: --calibration DIR (100 to 300 do)"
         )
     expected = (*input_size, 3)
     for number, image in enumerate(calibration):
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != expected:
-            kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise DataError(
-                f"calibration image {number}: expected uint8 RGB of shape {expected}, got {kind}",
-                hint="resize with datk.depth.preprocess.bucket_image(image, size)",
+                f"calibration image {number}: expected uint8 RGB of shape {expected}, got {_kind(image)}",
+                hint="resize with datk.depth.preprocess.bucket_image(image, size); normalisation is inside the net",
             )
-    if all(int(image.min()) == int(image.max()) for image in calibration):
+        if int(image.min()) == int(image.max()) or bool((image == image[:1, :1]).all()):
+            raise DataError(
+                f"calibration image {number} is one flat colour: no activation range can be learned from it",
+                hint="leave it out, and calibrate on photographs like those the device will see",
+            )
+    if max(int(image.max()) for image in calibration) < DARKEST_BRIGHTEST:
         raise DataError(
-            f"all {len(calibration)} calibration images are one flat colour: no activation range can be learned",
-            hint="calibrate on photographs like those the device will see",
+            f"no calibration image has a value above {max(int(image.max()) for image in calibration)}: they were "
+            "normalised or scaled to 0..1 before (double normalisation)",
+            hint="give RGB in 0..255 as decoded; normalisation is inside the net",
         )
+
+
+def _kind(image: object) -> str:
+    if not isinstance(image, np.ndarray):
+        return type(image).__name__
+    bad = image.dtype.kind == "f" and not bool(np.isfinite(image).all())
+    return f"{image.dtype} {image.shape}" + (" with NaN or infinity" if bad else "")
+
+
+def colour_map(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean colour over a 2x4 grid, (2, 4, 3) float32 in the image's channel order. image: (h, w, 3) uint8."""
+    rows, columns = SHARE_LEFT_RIGHT
+    bands = [np.array_split(band, columns, axis=1) for band in np.array_split(image, rows, axis=0)]
+    return np.array([[cell.reshape(-1, 3).mean(0) for cell in band] for band in bands], np.float32)
+
+
+def record_of(images: Sequence[NDArray[np.uint8]]) -> dict[str, list[object]]:
+    """{RECORD: per image its colour map and standard deviation}: enough to see at export whether calibration saw
+    photographs as the net is fed them (datk.quantize.input_check)."""
+    return {RECORD: [{"colours": colour_map(i).tolist(), "std": float(i.std())} for i in images]}
 
 
 def choose(calibration: Sequence[NDArray[np.uint8]], *, count: int, seed: int) -> list[NDArray[np.uint8]]:

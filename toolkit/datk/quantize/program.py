@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import zipfile
 from pathlib import Path
 
@@ -11,31 +12,34 @@ from torch.fx import GraphModule
 
 from datk.artifact.files import atomic_path
 from datk.errors import CheckpointError
+from datk.quantize.calibration import RECORD
 from datk.quantize.ptq import export_program
 from datk.targets.chatter import sdk_chatter_off
 
 
 def save_program(module: GraphModule, example: torch.Tensor, path: Path) -> None:
-    """Write module as a .pt2 archive, atomically. example: one input as the module takes it."""
+    """Write module as a .pt2 archive, atomically, with its calibration record. example: one input as it takes it."""
     program = export_program(module, example)
     with atomic_path(path) as part, sdk_chatter_off():
-        torch.export.save(program, part)
+        torch.export.save(program, part, extra_files={RECORD: json.dumps(module.meta.get(RECORD, []))})
 
 
 def load_program(path: Path) -> GraphModule:
     """Read back what save_program wrote. Raises CheckpointError when path is no readable .pt2 archive."""
     register_quantized_ops()
+    kept = {RECORD: ""}
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: not a .pt2 archive or cut short", hint="quantise again: datk quantize")
     try:
         with sdk_chatter_off():
-            program = torch.export.load(path)
+            program = torch.export.load(path, extra_files=kept)
     except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: torch.export cannot read it ({error})", hint="quantise again") from error
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
+    module.meta[RECORD] = json.loads(kept[RECORD] or "[]")
     return module
 
 

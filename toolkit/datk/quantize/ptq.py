@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +12,15 @@ from torch import nn
 from torch.fx import GraphModule
 
 from datk.depth.io_spec import Size
-from datk.quantize.calibration import check_calibration, choose, input_tensor
+from datk.quantize.calibration import check_calibration, choose, input_tensor, record_of
+from datk.quantize.finite import check_finite, check_scales
+from datk.quantize.names import name_weights
+from datk.quantize.outliers import split_outliers
 from datk.quantize.smooth import fold_smooth_scales
 from datk.quantize.symmetric import make_activations_symmetric
 from datk.targets.base import InputForm
 from datk.targets.chatter import sdk_chatter_off
-from datk.targets.pt2e import QuantScheme
+from datk.targets.pt2e import QuantScheme, layer_names
 
 Progress = Callable[[int, int], None]
 
@@ -30,6 +34,7 @@ def quantize_module(
     input_size: Size,
     seed: int,
     max_images: int = 300,
+    min_images: int = 1,
     progress: Progress | None = None,
 ) -> GraphModule:
     """Quantise a float deployment module to int8 with NNCF; the module itself is left as it was.
@@ -37,14 +42,43 @@ def quantize_module(
     module: eval-mode deployment module taking input_form. calibration: bucket images (h, w, 3) uint8
     RGB of input_size; at most max_images of them, drawn by seed, are used, one at a time (statistics
     over a batch axis are wrong for a transformer). progress(done, total) counts images over all passes.
-    Returns a program with standard `quantized_decomposed` ops that takes and gives what module does.
-    Raises DataError when the calibration set cannot be used.
+    Returns a program with standard `quantized_decomposed` ops that takes and gives what module does; its int8 weights
+    keep the names of the float ones, and its meta[RECORD] (datk.quantize.calibration) says what it was calibrated on.
+    Raises DataError when the calibration set cannot be used or has fewer than min_images, and when a layer puts out NaN
+    or infinity on it, naming layer and image.
     """
-    check_calibration(calibration, input_size)
+    check_calibration(calibration, input_size, min_images=min_images)
     images = choose(calibration, count=max_images, seed=seed)
     program = export_program(module, input_tensor(images[0], input_form)).module(check_guards=False)
+    assert isinstance(program, GraphModule)
+    check_finite(program, images[:1], input_form)
+    names = layer_names(program)
+    if scheme.quantizer.quantize_outputs:
+        split_outliers(program, scheme.quantizer, images, input_form=input_form)
     passes = _Passes(images, input_form, passes=2 if scheme.smooth_quant else 1, progress=progress)
     torch.manual_seed(seed)
+    quantized = _nncf(program, passes, scheme, count=len(images))
+    name_weights(quantized, names)
+    if not check_scales(quantized):
+        check_finite(export_program(module, input_tensor(images[0], input_form)).module(), images, input_form)
+        raise AssertionError("NNCF gave a scale that is no finite positive number on finite activations")
+    if scheme.smooth_quant:
+        fold_smooth_scales(quantized)
+    if scheme.quantizer.symmetric_activations:
+        make_activations_symmetric(quantized)
+    passes.finish()
+    quantized.meta.update(record_of(images))
+    return quantized
+
+
+def export_program(module: nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
+    """torch.export with static shapes, quietly. example: one input of the deployment module."""
+    with sdk_chatter_off(), torch.no_grad():
+        return torch.export.export(module, (example,))
+
+
+def _nncf(program: GraphModule, passes: _Passes, scheme: QuantScheme, *, count: int) -> GraphModule:
+    """NNCF's algorithms as the scheme sets them, in place of `program`'s float layers."""
     with sdk_chatter_off(), torch.no_grad():
         import nncf
         from nncf.experimental.torch.fx import quantize_pt2e
@@ -54,25 +88,28 @@ def quantize_module(
             program,
             scheme.quantizer,
             nncf.Dataset(passes),
-            subset_size=len(images),
-            fast_bias_correction=True if scheme.fast_bias_correction else None,
+            subset_size=count,
+            fast_bias_correction={"off": None, "fast": True, "full": False}[scheme.bias_correction],
             smooth_quant=scheme.smooth_quant,
             smooth_quant_params=AdvancedSmoothQuantParameters(matmul=scheme.smooth_quant_alpha, convolution=-1.0),
+            activations_range_estimator_params=_range_estimator(scheme.ranges),
             fold_quantize=scheme.fold_quantize,
         )
     assert isinstance(quantized, GraphModule)
-    if scheme.smooth_quant:
-        fold_smooth_scales(quantized)
-    if scheme.quantizer.symmetric_activations:
-        make_activations_symmetric(quantized)
-    passes.finish()
     return quantized
 
 
-def export_program(module: nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
-    """torch.export with static shapes, quietly. example: one input of the deployment module."""
-    with sdk_chatter_off(), torch.no_grad():
-        return torch.export.export(module, (example,))
+def _range_estimator(name: str) -> Any:
+    """NNCF's parameters for QuantScheme.ranges; None leaves the choice to NNCF."""
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet as Known
+
+    return {
+        "default": None,
+        "minmax": Known.MINMAX,
+        "mean": Known.MEAN_MINMAX,
+        "quantile": Known.MEAN_QUANTILE,
+        "histogram": Known.HISTOGRAM,
+    }[name]
 
 
 class _Passes:

@@ -14,6 +14,7 @@ from datk.quantize.program import register_quantized_ops
 from datk.targets.coreml.build import export
 from datk.targets.coreml.lint import check_program
 from datk.targets.coreml.reference.program import Program, read_program
+from datk.targets.int8_record import NAME
 
 
 class Quantised(nn.Module):
@@ -57,22 +58,23 @@ def test_int8_package_as_meant_passes(clean: Program, bench: Any) -> None:
 
 def test_layer_that_was_not_quantised_is_missed(clean: Program, bench: Any) -> None:
     wrong = failed(clean, program_of(Quantised(residual=False)), bench, meant=2)
-    assert list(wrong) == ["int8_layers"]
-    assert "2 layers meant" in wrong["int8_layers"]
+    assert wrong == {
+        NAME: "1 of 2 layers meant for int8 are stored or run in float: 1 that were not quantised in the program"
+    }
 
 
 def test_float_package_is_not_int8(workshop: Any, bench: Any) -> None:
     net = nn.Linear(8, 64)
     program = read_program(workshop.package(net, "fp16"))
-    assert failed(program, program_of(net), bench).keys() == {"int8_layers", "int8_storage"}
+    assert failed(program, program_of(net), bench).keys() == {NAME}
 
 
 def test_quantised_residual_add_is_named(workshop: Any, bench: Any) -> None:
     module = Quantised(residual=True)
     program = read_program(workshop.package(module, "int8"))
     wrong = failed(program, program_of(module), bench, meant=1)
-    assert list(wrong) == ["kept_in_float"]
-    assert "add " in wrong["kept_in_float"]
+    assert list(wrong) == [NAME]
+    assert "1 operations must stay in float but touch int8: add " in wrong[NAME]
 
 
 def test_scale_that_vanishes_in_fp16_is_named(clean: Program, bench: Any) -> None:
@@ -82,7 +84,43 @@ def test_scale_that_vanishes_in_fp16_is_named(clean: Program, bench: Any) -> Non
     broken = replace(weights, inputs=weights.inputs | {"scale": (scale,)})
     program = replace(clean, operations=tuple(broken if op is weights else op for op in clean.operations))
     wrong = failed(program, program_of(Quantised(residual=False)), bench)
-    assert wrong == {"int8_scales": f"scales that became 0: {weights.name}"}
+    assert wrong == {NAME: f"scales that became 0: {weights.name}"}
+
+
+@pytest.mark.parametrize("kind", ["weight", "input"])
+def test_scale_off_by_two_is_named(clean: Program, bench: Any, kind: str) -> None:
+    """In the saved package: one layer's weights, or the step of its input, twice what the program has."""
+    wanted = "constexpr_affine_dequantize" if kind == "weight" else "dequantize"
+    (op,) = [o for o in clean.operations if o.type == wanted]
+    argument = op.inputs["scale"][0]
+    operations = []
+    for o in clean.operations:
+        if o is op and "scale" in op.bound:
+            o = replace(o, inputs=o.inputs | {"scale": (np.asarray(argument) * 2,)})
+        elif o.type == "const" and isinstance(argument, str) and argument in o.outputs:
+            o = replace(o, value=np.asarray(o.value) * 2)
+        operations.append(o)
+    wrong = failed(replace(clean, operations=tuple(operations)), program_of(Quantised(residual=False)), bench)
+    said = "weights are 2 times the program's" if kind == "weight" else "scale of its input is 2 times the program's"
+    assert said in wrong[NAME]
+
+
+def test_quantised_layer_with_float_weights_is_named(workshop: Any, bench: Any) -> None:
+    """Fake quantisation: int8 data meets weights that lie in the package as fp16."""
+    module = Quantised(residual=False)
+    module.forward = lambda x: nn.functional.linear(  # type: ignore[method-assign]
+        _round_trip(x), module.weight.float() * module.scales[:, None]
+    )
+    program = read_program(workshop.package(module, "int8"))
+    assert (
+        "1 quantised layers have their weights stored as float: linear" in failed(program, nn.Identity(), bench)[NAME]
+    )
+
+
+def _round_trip(x: Tensor) -> Tensor:
+    ops = torch.ops.quantized_decomposed
+    q = ops.quantize_per_tensor.default(x, 1.0, -128, -128, 127, torch.int8)
+    return ops.dequantize_per_tensor.default(q, 1.0, -128, -128, 127, torch.int8)
 
 
 def test_operations_left_in_fp32_are_listed(workshop: Any, bench: Any) -> None:

@@ -140,14 +140,18 @@ def test_attention_products_are_not_weight_layers():
 def test_int8_check_counts_layers_in_the_file():
     record = check_int8(toy(), ["qkv"], symmetric=True)
     assert record["status"] == "passed"
-    assert (record["int8_layers"], record["float_layers"], record["int8_weight_bytes"]) == (1, 1, W * W + W + 1)
+    assert (record["meant"], record["int8_weight_bytes"]) == (1, W * W + W + 1)
+    assert (record["int8_ops"], record["float_ops"]) == ({"MatMul": 1}, {"Conv": 1})
 
 
 @pytest.mark.parametrize(
     ("model", "expected", "why"),
     [
-        (lambda: toy(), ["qkv", "proj"], "1 layers run in int8, the scheme selected 2"),
-        (lambda: toy(zero_point=-127), ["qkv"], "zero point -127"),
+        (lambda: toy(), ["qkv", "proj"], "1 of 2 layers meant for int8 are stored or run in float: proj"),
+        (lambda: toy(), [], "1 layers run in int8, the scheme selected 0"),
+        (lambda: toy(zero_point=-127), ["qkv"], "2 zero points are not 0: q (-127), d (-127)"),
+        (lambda: _residual_add(), ["qkv"], "1 operations must stay in float but touch int8: residual/Add"),
+        (lambda: _coarse_weight(), ["qkv"], "1 layers have one scale for all output channels: qkv/MatMul"),
         (lambda: _float_weight(), ["qkv"], "weight stored as float, quantised at run time"),
         (lambda: _float_data(), ["qkv"], "weight stored as int8, data read as float"),
     ],
@@ -155,6 +159,28 @@ def test_int8_check_counts_layers_in_the_file():
 def test_int8_check_fails_on_a_layer_that_is_not_int8(model, expected, why):
     record = check_int8(model(), expected, symmetric=True)
     assert record["status"] == "failed" and why in record["detail"]
+
+
+def _residual_add():
+    """The dequantised activation also feeds an addition."""
+    model = toy()
+    (product,) = [n for n in model.graph.node if n.name == "qkv/MatMul"]
+    add = helper.make_node("Add", [product.output[0], product.input[0]], ["sum"], name="residual/Add")
+    for node in model.graph.node:
+        if node is not product and product.output[0] in node.input:
+            node.input[list(node.input).index(product.output[0])] = "sum"
+    model.graph.node.insert(list(model.graph.node).index(product) + 1, add)
+    return model
+
+
+def _coarse_weight():
+    model = toy()
+    for initializer in model.graph.initializer:
+        if initializer.name == "ws":
+            initializer.CopyFrom(constant("ws", np.float32(0.01)))
+        if initializer.name == "wz":
+            initializer.CopyFrom(constant("wz", np.int8(0)))
+    return model
 
 
 def _float_weight():

@@ -20,6 +20,7 @@ from datk.errors import DataError, TargetError
 from datk.quantize.ptq import quantize_module
 from datk.targets import get
 from datk.targets.base import BuildRequest, BuildResult
+from datk.targets.int8_layers import program_layers
 from datk.targets.pt2e import LinearConvQuantizer, QuantScheme
 from datk.targets.tflite import build as tflite_build
 from datk.targets.tflite.build import build, convert, half_precision_weights, quantised_layers
@@ -147,9 +148,9 @@ def test_int8_file_runs_in_litert_close_to_the_float_net(built: Built) -> None:
 
 
 def test_every_wanted_layer_runs_in_int8_and_the_rest_in_float(built: Built) -> None:
-    check = built.int8.checks["int8-ops"]
+    check = built.int8.checks["int8-scheme"]
     assert check["status"] == "passed", check["detail"]
-    assert check["wanted_layers"] == 8  # 4 linears; project, layer_rn, conv1, output_conv1
+    assert check["meant"] == 8  # 4 linears; project, layer_rn, conv1, output_conv1
     assert check["int8_ops"] == {"CONV_2D": 4, "FULLY_CONNECTED": 4, "TRANSPOSE_CONV": 1}
     assert check["float_ops"] == {"CONV_2D": 4}  # patch embedding, conv2 of the coarsest unit, last two
     assert not {"ADD", "SOFTMAX", "BATCH_MATMUL", "MEAN", "RSQRT"} & set(check["int8_besides"])
@@ -205,6 +206,24 @@ def test_lint_catches_one_scale_for_all_channels(built: Built, tmp_path: Path) -
     assert "one scale for all" in lint_int8(planted, quantised_layers(built.program)[0])["detail"]
 
 
+@pytest.mark.parametrize(("part", "words"), [(1, "weights are 2 times the program's"), (0, "scale of its input is 2")])
+def test_lint_names_the_layer_whose_scale_is_off_by_two(built: Built, tmp_path: Path, part: int, words: str) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = parse(built.int8.artifact.read_bytes())
+    graph = model.subgraphs[0]
+    code = schema.BuiltinOperator.FULLY_CONNECTED
+    ops = [o for o in graph.operators if model.operatorCodes[o.opcodeIndex].builtinCode == code]
+    assert [graph.tensors[o.inputs[1]].shape.tolist() for o in ops][2] == [2 * DIM, DIM]  # fc1
+    scales = graph.tensors[ops[2].inputs[part]].quantization
+    scales.scale = scales.scale * 2
+    planted = tmp_path / "planted.tflite"
+    planted.write_bytes(serialise(model))
+    check = lint_int8(planted, quantised_layers(built.program)[0], program=program_layers(built.program))
+    assert check["status"] == "failed"
+    assert [p.split(":")[0] for p in check["problems"]["scales"]] == ["block.fc1"] and words in check["detail"]
+
+
 @pytest.mark.slow
 def test_inputs_and_weights_alone_silently_stay_in_float_and_the_lint_says_so(tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -214,7 +233,7 @@ def test_inputs_and_weights_alone_silently_stay_in_float_and_the_lint_says_so(tm
         (LinearConvQuantizer(quantize_outputs=False), "stored or run in float"),
         (LinearConvQuantizer(quantize_outputs=True), "must stay in float but touch int8: 1 ADD"),
     ):
-        wrong = QuantScheme(quantizer=quantizer, fold_quantize=False, smooth_quant=False, fast_bias_correction=True)
+        wrong = QuantScheme(quantizer=quantizer, fold_quantize=False, smooth_quant=False, bias_correction="fast")
         program = quantize_module(net, photos(6), wrong, input_form="nhwc_uint8", input_size=SIZE, seed=0)
         path = tmp_path / "wrong.tflite"
         path.write_bytes(convert(program, SIZE, log=tmp_path / "log", quantised=True))

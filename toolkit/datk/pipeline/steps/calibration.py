@@ -13,6 +13,7 @@ from datk.artifact.manifest import Dataset, Metric
 from datk.config.schema import PhotosSection, QuantizeSection
 from datk.config.train_sections import PseudoLabelSection
 from datk.data.photos import check_held_out
+from datk.depth.preprocess import read_image
 from datk.errors import DataError
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps.photos import PhotoSource, photo_set
@@ -59,6 +60,8 @@ def run(
     )
     teacher.close()
     reasons = left_out(stage.out / LABELS)
+    flat = {number: "one flat colour" for number, path in enumerate(found.paths) if _is_flat(path)}
+    reasons = {**flat, **reasons}
     kept: list[dict[str, Any]] = []
     dropped: list[dict[str, str]] = []
     for number, (name, path) in enumerate(zip(found.names, found.paths, strict=True)):
@@ -84,6 +87,12 @@ def run(
         },
         facts={"labelled_by": source, "left_out": dropped},
     )
+
+
+def _is_flat(path: Path) -> bool:
+    """Whether every pixel of a photograph has the same colour: no activation range can be learned from it."""
+    image = read_image(path)
+    return bool((image == image[:1, :1]).all())
 
 
 def read_set(folder: Path) -> list[CalibrationPhoto]:

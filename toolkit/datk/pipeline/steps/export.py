@@ -20,6 +20,7 @@ from datk.pipeline.ship.notice import write_notice
 from datk.pipeline.ship.sbom import write_sbom
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps import weights
+from datk.pipeline.steps.export_checks import common_checks
 from datk.pipeline.steps.photos import photo_set
 from datk.targets.base import BuildRequest, BuildResult, Target
 
@@ -53,6 +54,7 @@ def run(
 
         module = load_program(stage.folder(quantized_by(stage)) / "program.pt2")
     held_out = photo_set(photos.validation, "validation", photos.validation_count, seed=stage.seed)
+    images = [bucket_image(read_image(p), size) for p in held_out.paths]
     student = stage.manifest("30-student")
     result: BuildResult = target.load(target.build)(
         BuildRequest(
@@ -61,7 +63,7 @@ def run(
             input_size=size,
             depth_kind=checkpoint.depth_kind,
             max_depth_m=checkpoint.max_depth_m,
-            photos=[bucket_image(read_image(p), size) for p in held_out.paths],
+            photos=images,
             float_module=floating,
             metadata={
                 "weights_sha256": student.weights[0].sha256,
@@ -85,11 +87,12 @@ def run(
     sbom = write_sbom(stage.out, contract, chain, tools=("torch", *target.tools))
     kits = write_kits(stage.out, contract)
     shutil.copyfile(verify.__file__, stage.out / "verify.py")
-    failed = [f"{name}: {check['detail']}" for name, check in result.checks.items() if check["status"] == "failed"]
+    checks = result.checks | common_checks(target, checkpoint, module, floating, result, images)
+    failed = [f"{name}: {check['detail']}" for name, check in checks.items() if check["status"] == "failed"]
     return Outcome(
         contract=contract,
         weights=student.weights,
-        checks=result.checks | {"sbom": sbom},
+        checks=checks | {"sbom": sbom},
         metrics={"size_bytes": Metric(value=size_bytes(result.artifact), unit="bytes", n=1, higher_is_better=False)},
         facts={
             "target": target.name,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "program.pt2"
+FEWEST = 8
+"""Calibration photographs below which no range is believed; 100 to 300 are what the literature uses."""
 COMPARED = 8
 """Calibration photographs on which both nets are held against the pseudo-labels."""
 
@@ -43,6 +45,7 @@ def run(target: Target, size: Size, stage: StageRun) -> Outcome:
         input_form=target.input_form,
         input_size=size,
         seed=stage.seed,
+        min_images=FEWEST,
         progress=stage.reporter.progress,
     )
     save_program(program, input_tensor(images[0], target.input_form), stage.out / FILE)
