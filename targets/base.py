@@ -87,6 +87,9 @@ class Target:
     """(artifact: Path, contract: Contract) -> Runner; None when it cannot run on a host at all."""
     latency_runner: str | None = None
     """As `runner`, for timing, where judging runs differently (Q/DQ in float); None = the same."""
+    tracer: str | None = None
+    """(artifact: Path, contract: Contract) -> datk.targets.trace.Trace, which looks inside a saved artifact; None when
+    the format lets nobody look."""
     scheme: str | None = ".scheme:scheme"
     """() -> QuantScheme for int8; None when the target has no quantised precision."""
     foreign_encoders: tuple[str, ...] = ()

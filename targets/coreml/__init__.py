@@ -14,5 +14,6 @@ TARGET = Target(
     modules=("coremltools",),
     extra="coreml",
     input_form="nchw_float",
+    tracer=".trace:open_trace",
     tools=("coremltools", "torch", "nncf", "torchao"),
 )

@@ -14,5 +14,6 @@ TARGET = Target(
     modules=("onnx", "onnxscript", "onnxruntime"),
     extra="jetson",
     latency_runner=".runner:open_for_latency",
+    tracer=".trace:open_trace",
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

@@ -15,5 +15,6 @@ TARGET = Target(
     extra="onnx",
     foreign_encoders=("fp32", "fp16"),
     latency_runner=".runner:open_for_latency",
+    tracer=".trace:open_trace",
     tools=("torch", "onnx", "onnxscript", "nncf"),
 )

@@ -13,5 +13,6 @@ TARGET = Target(
     default_precisions=("fp16", "int8"),
     modules=("litert_torch", "ai_edge_litert"),
     extra="tflite",
+    tracer=".trace:open_trace",
     tools=("torch", "nncf", "torchao", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),
 )

@@ -17,7 +17,9 @@ from datk.artifact.manifest import LOG_SUFFIXES
 from datk.depth.io_spec import Contract, DepthKind
 from datk.depth.runner import Runner
 from datk.errors import DataError, EnvironmentLacks, UsageError
+from datk.evaluate.divergence.diagnose import diagnose, float_program
 from datk.targets import available
+from tests.conformance.plant import KINDS, sites
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = sorted(available())
@@ -31,6 +33,9 @@ def cases():
             marks = [pytest.mark.slow] if precision in slow.get(name, {}) else []
             yield pytest.param(name, precision, id=f"{name}-{precision}", marks=marks)
 
+
+DEPTHS = 3
+"""Random places at which each kind of fault is planted."""
 
 pytestmark = pytest.mark.timeout(900)
 """A compiler on a busy two-core machine takes several times its usual half minute."""
@@ -93,6 +98,40 @@ def test_follows_torch_within_the_tolerance_of_its_precision(built, toy, name, p
             runner.predict(wrong)
     runner.close()
     runner.close()
+
+
+@pytest.mark.slow
+@each_case
+def test_a_fault_planted_into_the_saved_file_is_named(built, toy, name, precision, tmp_path):
+    """Wrong weight, swapped axis, wrong resize mode, each at random depths: the layer named is the planted one."""
+    if available()[name].tracer is None:
+        pytest.skip(f"target {name}: has no tracer")
+    if precision not in ("fp32", "fp16"):
+        pytest.skip(f"{precision}: its rounding is tested on torch itself, see tests/unit/evaluate/test_divergence.py")
+    made = built(name, precision)
+    contract, image = made.result.contract, toy.images[0]
+    module = toy.module(made.target.input_form)
+    program = float_program(module, image, made.target.input_form)
+
+    def look(artifact):
+        return diagnose(made.target, artifact, contract, module, image, tools={}, program=program)
+
+    clean = look(made.result.artifact)
+    assert clean.findings == (), clean.sentences()
+    assert clean.n_found > clean.n_layers / 2
+    weights = {n: v.numpy() for n, v in module.state_dict().items()}
+    random = np.random.default_rng(sum(map(ord, name + precision)))
+    every = sites(made.result.artifact, weights, seed=1)
+    for kind in KINDS:
+        here = [site for site in every if site.kind == kind]
+        for number in sorted(random.choice(len(here), min(DEPTHS, len(here)), replace=False)):
+            site, spoilt = here[number], tmp_path / f"spoilt{made.target.suffix}"
+            site.plant(made.result.artifact, spoilt)
+            found = look(spoilt)
+            assert found.findings, f"{kind} in {site.layer}: {found.sentences()}"
+            first = found.findings[0]
+            assert (first.layer, first.proven) == (site.layer, True), f"{kind} in {site.layer}: {first.sentence()}"
+            assert site.which in ("", first.which)
 
 
 @built_twice

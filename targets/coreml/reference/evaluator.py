@@ -58,10 +58,10 @@ class Evaluator:
         self._steps = _with_frees(steps, set(program.outputs), set(self._constants))
 
     @torch.inference_mode()
-    def run(self, image: Tensor) -> dict[str, Tensor]:
+    def run(self, image: Tensor, *, keep: frozenset[str] = frozenset()) -> dict[str, Tensor]:
         """image: (1, 3, h, w) float32, 0..255 in the program's colour order. Output name -> tensor.
 
-        Raises TargetError when the shape is not the program's.
+        keep: further values to return, by name. Raises TargetError when the shape is not the program's.
         """
         expected = self.program.input_type.shape
         if tuple(image.shape) != expected:
@@ -70,8 +70,9 @@ class Evaluator:
         for step in self._steps:
             _run(step, values)
             for name in step.frees:
-                del values[name]
-        return {name: values[name] for name in self.program.outputs}
+                if name not in keep:
+                    del values[name]
+        return {name: values[name] for name in (*self.program.outputs, *keep)}
 
     def _step(self, operation: Operation) -> Step:
         where = f"operation '{operation.type}' (output '{operation.name}')"

@@ -20,7 +20,7 @@ from datk.models.passes.attention import write_out_attention
 from datk.models.passes.dead_weights import drop_dead_weights
 from datk.models.passes.layer_norm import single_layer_norm
 from datk.models.passes.layer_scale import fold_layer_scale
-from datk.models.passes.normalisation import PIXEL_SCALE, fold_normalisation
+from datk.models.passes.normalisation import PIXEL_SCALE, PIXEL_SHIFT, fold_normalisation
 from datk.models.passes.position import fix_position_embedding
 from datk.models.passes.resize import interpolation_matrix, resize_by_matmul
 from datk.models.passes.safe_layer_norm import SafeLayerNorm, write_out_safe_layer_norms
@@ -85,9 +85,9 @@ def test_folded_normalisation_takes_pixels_and_stays_in_half_range() -> None:
     before = copy.deepcopy(net)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     assert fold_normalisation(net) == 1
-    expected, found = before((pixels / 255 - mean) / std), net(pixels * PIXEL_SCALE)
+    expected, found = before((pixels / 255 - mean) / std), net(pixels * PIXEL_SCALE - PIXEL_SHIFT)
     assert float((found - expected).abs().max()) <= ROUNDING * float(expected.abs().max())
-    scaled = pixels * PIXEL_SCALE
+    scaled = pixels * PIXEL_SCALE - PIXEL_SHIFT
     assert torch.equal(scaled.half().float(), scaled), "8-bit pixels are exact in float16"
     ratio = net.pretrained.patch_embed.proj.weight / before.pretrained.patch_embed.proj.weight
     assert float(ratio.min()) > 1, "no weight comes nearer to float16's smallest"

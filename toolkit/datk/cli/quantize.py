@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from datk.quantize.sensitivity_map import SensitivityMap
 
 HELP = """Quantise weights to int8 with NNCF for a target, without compiling them.
 
 `datk export --precision int8` does this as its first step. Example: datk quantize --target tflite
 """
 
+app = typer.Typer(help=HELP, invoke_without_command=True)
+SHOWN = 12
+"""Layers told on the terminal; the file and the plot have all."""
 
+
+@app.callback()
 def command(
-    target: Annotated[str, typer.Option(help="Target whose scheme to use.")],
+    context: typer.Context,
+    target: Annotated[str | None, typer.Option(help="Target whose scheme to use.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights (.pth, .safetensors). Default: the student of the newest run.")
     ] = None,
@@ -25,14 +34,19 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
     """See HELP."""
+    if context.invoked_subcommand is not None:
+        return
     from dataclasses import replace
 
     from datk.cli.console import print_json, reporter, say
     from datk.cli.running import print_plan, raise_failures
     from datk.depth.preprocess import parse_size
+    from datk.errors import UsageError
     from datk.pipeline import run as pipeline
     from datk.pipeline.exporting import ExportRequest, plan_export
 
+    if target is None:
+        raise UsageError("datk quantize: no target", hint="datk quantize --target tflite; see `datk targets list`")
     plan = plan_export(
         ExportRequest(
             targets=(target,),
@@ -56,3 +70,47 @@ def command(
         print_json({"program": str(folder / "program.pt2"), "manifest": str(folder / "manifest.json")})
     else:
         say(f"quantised program: {folder / 'program.pt2'}")
+
+
+@app.command("sensitivity", help="Measure what int8 costs layer by layer, block by block, kind by kind.")
+def sensitivity(
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights (.pth, .safetensors). Default: the student of the newest run.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Quantise activations as this target does. Default: what all targets share.")
+    ] = None,
+    input_size: Annotated[str | None, typer.Option(help="Bucket, 518 or HxW, multiples of 14.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of photographs. Default: those datk ships.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many photographs.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="Map (.json). Default: sensitivity.json beside the weights.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
+) -> None:
+    """See help."""
+    from datk.cli.console import print_json, print_table, reporter, say
+    from datk.depth.preprocess import parse_size
+    from datk.pipeline.sensitivity import SensitivityRequest, measure_sensitivity
+    from datk.report.sensitivity_plot import write_sensitivity_plot
+
+    size = parse_size(input_size) if input_size else None
+    with reporter() as terminal:
+        found, path = measure_sensitivity(
+            SensitivityRequest(
+                checkpoint=checkpoint, target=target, input_size=size, images=images, count=count, out=out
+            ),
+            reporter=terminal,
+        )
+    plot = path.with_suffix(".svg")
+    groups = [(u.name, u.kind, u.mean_error) for level in ("block", "kind") for u in found.units if u.level == level]
+    layers = [(u.name, u.kind, u.mean_error) for u in found.units if u.level == "layer"]
+    write_sensitivity_plot(plot, layers, groups, f"{found.facts['preset']} at {found.facts['input_size']}")
+    if json:
+        print_json(found.model_dump(mode="json"))
+        return
+    print_table("most sensitive layers", ["layer", "kind", "1 - r alone"], _rows(found, "layer")[:SHOWN], numeric=(2,))
+    print_table("kinds", ["kind", "", "1 - r, all of it"], _rows(found, "kind"), numeric=(2,))
+    say(f"map: {path}  plot: {plot}  ({found.facts['seconds']:.0f} s)")
+
+
+def _rows(found: SensitivityMap, level: str) -> list[list[str]]:
+    return [[u.name, u.kind, f"{u.mean_error:.2e}"] for u in found.rows(level)]  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from datk.models.dinov2 import DinoV2
 from datk.models.passes.attention import write_out_attention
 from datk.models.passes.dead_weights import drop_dead_weights
 from datk.models.passes.layer_scale import fold_layer_scale
-from datk.models.passes.normalisation import PIXEL_SCALE, fold_normalisation
+from datk.models.passes.normalisation import PIXEL_SCALE, PIXEL_SHIFT, fold_normalisation
 from datk.models.passes.position import fix_position_embedding
 from datk.models.passes.resize import resize_by_matmul
 from datk.models.passes.safe_layer_norm import write_out_safe_layer_norms
@@ -44,7 +44,7 @@ class DeploymentModule(nn.Module):
         self.input_form = input_form
         self.net = net
         self.folded = folded
-        """The patch embedding holds the normalisation; only the pixels' scale is left."""
+        """The patch embedding holds the normalisation; what is left is the same for all colours."""
         if not folded:
             mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64).view(1, 3, 1, 1)
             std = torch.tensor(IMAGENET_STD, dtype=torch.float64).view(1, 3, 1, 1)
@@ -59,7 +59,7 @@ class DeploymentModule(nn.Module):
             raise UsageError(f"expected an image of shape {expected}, got {tuple(image.shape)}")
         if self.input_form == "nhwc_uint8":
             image = image.permute(0, 3, 1, 2).to(torch.float32)
-        x = image * PIXEL_SCALE if self.folded else image * self.scale + self.offset
+        x = image * PIXEL_SCALE - PIXEL_SHIFT if self.folded else image * self.scale + self.offset
         return cast(Tensor, self.net(x))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datk.artifact.manifest import Metric
 from datk.report.summary import Artifact, RunSummary
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart by colour-blind readers."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
@@ -53,7 +53,7 @@ def _scatter(
             metric = artifact.metrics[y]
             at, height = _value(artifact.metrics[x]), metric.value
             assert at is not None and height is not None  # chosen by the caller
-            colour = _COLOURS[targets.index(artifact.target) % len(_COLOURS)]
+            colour = COLOURS[targets.index(artifact.target) % len(COLOURS)]
             if metric.interval95:
                 below, above = (abs(height - end) for end in metric.interval95)
                 axes.errorbar(at / divide, height, yerr=[[below], [above]], color=colour, alpha=0.3, capsize=3)

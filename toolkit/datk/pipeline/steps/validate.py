@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from datk.artifact.files import sha256_file, write_json
 from datk.artifact.manifest import Dataset, Manifest
@@ -12,6 +13,7 @@ from datk.depth.runner import Runner
 from datk.evaluate.cached_runner import CachedRunner
 from datk.evaluate.torch_runner import TorchRunner
 from datk.pipeline.bucket_cost import bucket_cost
+from datk.pipeline.diagnosing import explain_rejection
 from datk.pipeline.measuring import Clock, Measured, Setting, input_path_distance, measure, open_bench, save_samples
 from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.stage import Outcome, StageRun
@@ -50,7 +52,13 @@ def artifact(
         measured.metrics["size_bytes"] = built.metrics["size_bytes"]
         weights = _weights(stage, STUDENT, "student.safetensors")
         measured.metrics |= bucket_cost(*weights, runner.input_size, tuple(held_out.paths))
-        facts = {"target": target.name, "precision": precision, "label": runner.label}
+        facts: dict[str, Any] = {"target": target.name, "precision": precision, "label": runner.label}
+        said, divergence = explain_rejection(
+            path, target, stage.folder(STUDENT) / "student.safetensors", measured.details, setting.photos
+        )
+        if divergence and measured.verdict is not None:
+            measured.verdict.reasons.extend(said)
+            facts["divergence"] = divergence
         return _outcome(stage, measured, runner, held_out, setting, student_net, teacher, facts, built)
     finally:
         timed.close()
@@ -119,7 +127,7 @@ def _outcome(
     setting: Setting,
     float_student: Runner | None,
     teacher: Runner | None,
-    facts: dict[str, str],
+    facts: dict[str, Any],
     built: Manifest | None,
 ) -> Outcome:
     write_json(stage.out / "details.json", measured.details)

@@ -1,0 +1,1 @@
+"""Which layer of a saved artifact is wrong: the float net follows it, layer by layer, on the artifact's own inputs."""
