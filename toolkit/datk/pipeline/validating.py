@@ -18,6 +18,7 @@ from datk.evaluate.benchmarks.task import BenchTask, PairTask, TaskRequest, open
 from datk.evaluate.gate_rules import parse_rule
 from datk.evaluate.predictions import is_predictions
 from datk.pipeline.bucket_cost import bucket_cost
+from datk.pipeline.diagnosing import explain_rejection
 from datk.pipeline.judging import CACHE, Contender, Scored, contenders_of, judge
 from datk.pipeline.measuring import Clock, Measured, Setting, measure
 from datk.pipeline.models import find_artifact, open_model
@@ -240,6 +241,10 @@ def _measure(
         )
         if base is not None:
             measured.metrics |= bucket_cost(*base, size, tuple(setting.photos))
+        if base is not None and target is not None and measured.verdict is not None:
+            said, divergence = explain_rejection(artifact, target, base[0], measured.details, setting.photos)
+            measured.verdict.reasons.extend(said)
+            measured.details |= {"divergence": divergence} if divergence else {}
     finally:
         timed.close()
         runner.close()

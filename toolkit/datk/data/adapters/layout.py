@@ -244,3 +244,13 @@ def _elsewhere(root: Path, files: Sequence[str], image: str, title: str) -> Data
                 f"{root}: this is a folder inside {title}", hint=f"name the one above: {Path(*parts[:-up])}"
             )
     return None
+
+
+def check_not_below(root: Path, index: str, title: str) -> None:
+    """Raise DataError naming the folder to name instead, when a set's index file lies further down."""
+    if root.is_dir() and not (root / index).is_file() and (found := sorted(root.rglob(index))):
+        inside = found[0].parent
+        raise DataError(
+            f"{root}: {title} lies further down, in {inside.relative_to(root).as_posix()}",
+            hint=f"name that folder: {inside}",
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datk.data.adapters.base import Adapter, Item, Scan
-from datk.data.adapters.layout import Layout, Missing
+from datk.data.adapters.layout import Layout, Missing, check_not_below
 from datk.data.depth_files import read_bytes, read_png16
 from datk.data.sample import Sample
 from datk.depth.preprocess import read_image
@@ -25,6 +25,7 @@ UNKNOWN, INFINITE = 0, 65535
 
 def find(root: Path) -> Scan:
     """The folders that .index.txt lists. Raises DataError when there is no list."""
+    check_not_below(root, INDEX, ADAPTER.title)
     try:
         lines = (root / INDEX).read_text(encoding="utf-8").splitlines()
     except OSError as error:

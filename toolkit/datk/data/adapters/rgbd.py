@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datk.data.adapters.base import Adapter, Item, Scan
-from datk.data.adapters.layout import Layout, Missing
+from datk.data.adapters.layout import Layout, Missing, check_not_below
 from datk.data.depth_files import FloatMap, read_npy, read_pfm, read_png16
 from datk.data.sample import Sample
 from datk.depth.preprocess import list_images, read_image
@@ -53,6 +53,7 @@ def meaning_of(root: Path) -> Meaning:
 
 def find(root: Path) -> Scan:
     """Pictures below images/ with a depth file of the same name below depth/, a mask below mask/ where there is one."""
+    check_not_below(root, INDEX, ADAPTER.title)
     meaning_of(root)
     items, missing = [], []
     for image in list_images(root / "images"):
