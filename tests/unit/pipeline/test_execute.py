@@ -19,7 +19,7 @@ class Quiet:
     def stage(self, name: str, title: str, state: str) -> None:
         self.lines.append((name, state))
 
-    def progress(self, done: int, total: int, what: str = "") -> None:
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None:
         pass
 
     def note(self, text: str) -> None:

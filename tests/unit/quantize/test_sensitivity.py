@@ -113,7 +113,7 @@ class Interrupting:
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def progress(self, done: int, total: int, what: str = "") -> None:
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None:
         self.left -= 1
         if self.left == 0:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The terminal: results on stdout, the story on stderr, one progress bar with ETA. Of several processes one speaks."""
+"""The terminal: results on stdout, the story on stderr, progress bars with ETA. Of several processes one speaks."""
 
 from __future__ import annotations
 
@@ -23,31 +23,33 @@ RESULT = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
 class TerminalReporter:
-    """Tells a run on stderr: one line per stage, one live bar while it works."""
+    """Tells a run on stderr: one line per stage, a live bar for each that works."""
 
     def __init__(self, progress: Progress) -> None:
         self._bar = progress
-        self._task: TaskID | None = None
-        self._title = ""
+        self._tasks: dict[str, tuple[TaskID, str]] = {}
+        """Running stages, in the order they began: bar and title."""
 
     def stage(self, name: str, title: str, state: str) -> None:
         """One line when a stage ends or is skipped, a fresh bar when it starts."""
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
-        self._title = title
+        if name in self._tasks:
+            self._bar.remove_task(self._tasks.pop(name)[0])
+        if "" in self._tasks:
+            self._bar.remove_task(self._tasks.pop("")[0])
         if state == "running":
-            self._task = self._bar.add_task(title, total=None)
+            self._tasks[name] = (self._bar.add_task(title, total=None), title)
         else:
             colour = {"done": "green", "failed": "red"}.get(state, "dim")
             self._bar.console.print(f"[{colour}]{escape(state):>12}[/]  {escape(title)}")
 
-    def progress(self, done: int, total: int, what: str = "") -> None:
-        """Move the bar."""
-        if self._task is None:
-            self._task = self._bar.add_task(self._title, total=total)
-        text = f"{self._title}: {what}" if what else self._title
-        self._bar.update(self._task, completed=done, total=total, description=text)
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None:
+        """Move the bar of the named stage, else of the one that began last."""
+        name = stage or next(reversed(self._tasks), "")
+        if name not in self._tasks:
+            self._tasks[name] = (self._bar.add_task(what, total=total), "")
+        task, title = self._tasks[name]
+        text = ": ".join(part for part in (title, what) if part)
+        self._bar.update(task, completed=done, total=total, description=text)
 
     def note(self, text: str) -> None:
         """A line that stays."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from datk.cli.jobs import Jobs
 from datk.cli.planning import GpuCount, GpuName, Plan
 
 HELP = """Distil a student from a teacher's pseudo-labels on real photographs.
@@ -46,6 +47,7 @@ def command(
     gpu: GpuName = None,
     gpus: GpuCount = 8,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/distill-SIZE.")] = None,
+    jobs: Jobs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
@@ -76,4 +78,4 @@ def command(
         show_plan(recipe, gpu=gpu, gpus=gpus, json=json)
         return
     check_fits(training_plans(recipe, measure=False, processes=processes()))
-    run_and_print(recipe, out, Selection(), dry_run=dry_run, json=json)
+    run_and_print(recipe, out, Selection(), dry_run=dry_run, json=json, jobs=jobs)

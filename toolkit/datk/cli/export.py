@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from datk.cli.jobs import Jobs
+
 HELP = """Compile weights for one or more targets, measure every artifact and gate on it.
 
 Example: datk export --checkpoint depth_anything_v2_vits.pth --target tflite --target jetson --precision fp16
@@ -58,6 +60,7 @@ def command(
         str | None, typer.Option(help="Licence of your --checkpoint, where its file names none.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    jobs: Jobs = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
@@ -98,7 +101,7 @@ def command(
         print_plan(pipeline.plan(plan.recipe, plan.run_dir, selection), plan.run_dir, json=json)
         return
     with reporter() as terminal:
-        result = pipeline.run(plan.recipe, plan.run_dir, selection, reporter=terminal, keep=plan.whole)
+        result = pipeline.run(plan.recipe, plan.run_dir, selection, reporter=terminal, keep=plan.whole, jobs=jobs)
     print_result(result, json=json)
 
 

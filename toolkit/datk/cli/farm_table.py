@@ -46,7 +46,7 @@ class FarmTerminal:
         elif STORY.is_terminal:
             self._live.update(escape(f"{title} ..."))
 
-    def progress(self, done: int, total: int, what: str = "") -> None:
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None:
         """Scoring takes seconds; its bar would only flicker."""
 
     def note(self, text: str) -> None:

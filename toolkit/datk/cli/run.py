@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from datk.cli.jobs import Jobs
+
 HELP = """Run a recipe: synthetic images, teacher, pseudo-labels, student, quantise, export, validate, report.
 
 Stages already built with the same inputs are skipped; after Ctrl-C the same command continues.
@@ -30,6 +32,7 @@ def command(
     first: First = None,
     until: Until = None,
     force: Force = False,
+    jobs: Jobs = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -39,4 +42,4 @@ def command(
     from datk.pipeline.execute import Selection
 
     loaded = load_recipe(find_recipe(recipe))
-    run_and_print(loaded, out, Selection(first, until, force), dry_run=dry_run, json=json)
+    run_and_print(loaded, out, Selection(first, until, force), dry_run=dry_run, json=json, jobs=jobs)

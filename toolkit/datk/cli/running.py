@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from datk.report.table import Cell, VerdictTable
 
 
-def run_and_print(recipe: Recipe, out: Path | None, selection: Selection, *, dry_run: bool, json: bool) -> None:
-    """Run and print. Raises GateFailed (exit 3) when an artifact was rejected; it is kept all the same.
+def run_and_print(
+    recipe: Recipe, out: Path | None, selection: Selection, *, dry_run: bool, json: bool, jobs: int | None = None
+) -> None:
+    """Run and print; jobs as pipeline.run takes it.
 
+    Raises GateFailed (exit 3) when an artifact was rejected; it is kept all the same.
     Raises TargetError (exit 2) when a target could not build its own; what the others built is kept and reported.
     """
     run_dir = out or ROOT / recipe.name
@@ -29,16 +32,16 @@ def run_and_print(recipe: Recipe, out: Path | None, selection: Selection, *, dry
         print_plan(pipeline.plan(recipe, run_dir, selection), run_dir, json=json)
         return
     if not launched_together():
-        _run_and_print(recipe, run_dir, selection, json=json)
+        _run_and_print(recipe, run_dir, selection, json=json, jobs=jobs)
         return
     with together(recipe, run_dir) as first:
         if first:
-            _run_and_print(recipe, run_dir, selection, json=json)
+            _run_and_print(recipe, run_dir, selection, json=json, jobs=1)
 
 
-def _run_and_print(recipe: Recipe, run_dir: Path, selection: Selection, *, json: bool) -> None:
+def _run_and_print(recipe: Recipe, run_dir: Path, selection: Selection, *, json: bool, jobs: int | None) -> None:
     with reporter() as terminal:
-        result = pipeline.run(recipe, run_dir, selection, reporter=terminal)
+        result = pipeline.run(recipe, run_dir, selection, reporter=terminal, jobs=jobs)
     print_result(result, json=json)
 
 

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import datk
 from datk.artifact.files import sha256_file, write_json, write_text
-from datk.artifact.manifest import FILE_NAME, InputRef, Manifest, output_ref, read_manifest, write_manifest
-from datk.artifact.provenance import datk_version, git_state, tool_versions
-from datk.artifact.sums import write_sums
-from datk.artifact.verify import SUMS
+from datk.artifact.manifest import Manifest, read_manifest
 from datk.errors import DataError, TargetError, UsageError
-from datk.measure.device import host_info
-from datk.pipeline.processes import call_others
+from datk.pipeline.apart import StagePool, processes_that_fit
+from datk.pipeline.build_stage import build_stage, part_of, put_in_place
 from datk.pipeline.runs import ROOT
-from datk.pipeline.stage import Outcome, Reporter, Stage, StageRun
+from datk.pipeline.stage import Reporter, Stage
 
-KEY_FILE = "key"
 FAILED_FILE = "failed.json"
 """In an unfinished stage's hidden folder: what its target said. Gone with the next attempt."""
 State = Literal["built", "run", "taken", "beyond"]
@@ -94,7 +87,14 @@ def plan_stages(stages: Sequence[Stage], run_dir: Path, selection: Selection, *,
 
 
 def execute(
-    stages: Sequence[Stage], run_dir: Path, selection: Selection, *, seed: int, recipe_text: str, reporter: Reporter
+    stages: Sequence[Stage],
+    run_dir: Path,
+    selection: Selection,
+    *,
+    seed: int,
+    recipe_text: str,
+    reporter: Reporter,
+    jobs: int | None = 1,
 ) -> Executed:
     """Run what plan_stages says.
 
@@ -103,95 +103,121 @@ def execute(
     an interrupted run leaves that folder, and the same stage with the same key goes on from it.
     A TargetError ends only its own stage and those that need it, so that one compiler's refusal does not
     keep the others from theirs; every other error ends the run.
+    jobs: how many stages marked `apart` are built at a time, from 2 on in processes of their own; None: as many as
+    cores and free memory allow.
     """
     with _locked(run_dir):
         write_text(run_dir / "00-recipe.yaml", recipe_text)
-        manifests: dict[str, Manifest] = {}
-        failures: dict[str, str] = {}
-        for item in plan_stages(stages, run_dir, selection, seed=seed):
-            stage, folder = item.stage, run_dir / item.stage.name
-            if item.state == "beyond":
+        walk = _Walk(run_dir, selection, seed, reporter)
+        planned = [p for p in plan_stages(stages, run_dir, selection, seed=seed) if p.state != "beyond"]
+        for item in planned:
+            if walk.settled(item.stage.name):
                 continue
-            lost = next((name for name in stage.needs if name in failures), None)
-            if lost is not None:
-                failures[stage.name] = f"not run: {lost} failed"
-                _keep_failure(folder, TargetError(failures[stage.name]))
-                reporter.stage(stage.name, stage.title, "not run")
-                continue
-            (_part(folder) / FAILED_FILE).unlink(missing_ok=True)
-            if item.state == "run":
-                digests = {name: m.digest for name, m in manifests.items()}
-                # What lies before may have come out the same although it ran again: look once more.
-                why = _why_run(
-                    stage, _manifest_or_none(folder), digests, seed=seed, force=selection.force, folder=folder
-                )
-                if why is not None and not selection.force and _borrow(stage, folder, stage.key(digests, seed)):
-                    reporter.stage(stage.name, stage.title, "copied from another run")
-                    manifests[stage.name] = read_manifest(folder)
+            if item.stage.apart and item.state == "run" and jobs != 1:
+                apart = [p for p in planned if p.stage.apart and not walk.settled(p.stage.name)]
+                fit = jobs or processes_that_fit(_largest_input(apart, run_dir), _at_once(apart))
+                if fit > 1:
+                    _build_apart(apart, walk, fit)
                     continue
-                if why is not None:
-                    reporter.stage(stage.name, stage.title, "running")
-                    try:
-                        manifest = _run_stage(stage, folder, manifests, digests, seed=seed, reporter=reporter)
-                    except TargetError as error:
-                        failures[stage.name] = error.message
-                        _keep_failure(folder, error)
-                        reporter.stage(stage.name, stage.title, "failed")
-                        continue
-                    manifests[stage.name] = manifest
-                    reporter.stage(stage.name, stage.title, "done")
+                jobs = 1
+            if walk.must_build(item):
+                walk.build(item.stage)
+        return Executed(walk.manifests, walk.failures)
+
+
+class _Walk:
+    """What is settled so far, and how a stage is settled."""
+
+    def __init__(self, run_dir: Path, selection: Selection, seed: int, reporter: Reporter) -> None:
+        self.run_dir, self.selection, self.seed, self.reporter = run_dir, selection, seed, reporter
+        self.manifests: dict[str, Manifest] = {}
+        self.failures: dict[str, str] = {}
+
+    def settled(self, name: str) -> bool:
+        return name in self.manifests or name in self.failures
+
+    def must_build(self, item: Planned) -> bool:
+        """Settle a stage that needs no building; True for any other. All it needs is settled."""
+        stage, folder = item.stage, self.run_dir / item.stage.name
+        lost = next((name for name in stage.needs if name in self.failures), None)
+        if lost is not None:
+            self.failures[stage.name] = f"not run: {lost} failed"
+            _keep_failure(folder, TargetError(self.failures[stage.name]))
+            self.reporter.stage(stage.name, stage.title, "not run")
+            return False
+        (part_of(folder) / FAILED_FILE).unlink(missing_ok=True)
+        state = "built before"
+        if item.state == "run":
+            digests = {name: m.digest for name, m in self.manifests.items()}
+            force = self.selection.force
+            # What lies before may have come out the same although it ran again: look once more.
+            why = _why_run(stage, _manifest_or_none(folder), digests, seed=self.seed, force=force, folder=folder)
+            if why is not None:
+                if force or not _borrow(stage, folder, stage.key(digests, self.seed)):
+                    return True
+                state = "copied from another run"
+        self.reporter.stage(stage.name, stage.title, state)
+        self.manifests[stage.name] = read_manifest(folder)
+        return False
+
+    def build(self, stage: Stage) -> None:
+        """Run it here and now."""
+        self.reporter.stage(stage.name, stage.title, "running")
+        self.end(
+            stage,
+            lambda: build_stage(
+                stage, self.run_dir / stage.name, self.manifests, seed=self.seed, reporter=self.reporter
+            ),
+        )
+
+    def end(self, stage: Stage, built: Callable[[], Manifest]) -> None:
+        """Settle a stage by what building it returns or raises."""
+        try:
+            self.manifests[stage.name] = built()
+        except TargetError as error:
+            self.failures[stage.name] = error.message
+            _keep_failure(self.run_dir / stage.name, error)
+            self.reporter.stage(stage.name, stage.title, "failed")
+        else:
+            self.reporter.stage(stage.name, stage.title, "done")
+
+
+def _build_apart(items: Sequence[Planned], walk: _Walk, jobs: int) -> None:
+    """Settle `items`, each as soon as what it needs of them is settled and a worker is free."""
+    ours, todo = {item.stage.name for item in items}, list(items)
+    with StagePool(jobs, walk.reporter) as pool:
+        while todo or pool.running:
+            for item in list(todo):
+                stage = item.stage
+                if any(name in ours and not walk.settled(name) for name in stage.needs):
                     continue
-            reporter.stage(stage.name, stage.title, "built before")
-            manifests[stage.name] = read_manifest(folder)
-        return Executed(manifests, failures)
+                if pool.running >= pool.processes and item.state == "run":
+                    continue
+                todo.remove(item)
+                if walk.must_build(item):
+                    walk.reporter.stage(stage.name, stage.title, "running")
+                    pool.start(stage, walk.run_dir / stage.name, walk.manifests, walk.seed)
+            if pool.running:
+                for stage, future in pool.finished():
+                    walk.end(stage, future.result)
+
+
+def _at_once(items: Sequence[Planned]) -> int:
+    """How many of the stages to run wait for none of the others."""
+    names = {item.stage.name for item in items if item.state == "run"}
+    return sum(item.state == "run" and names.isdisjoint(item.stage.needs) for item in items)
+
+
+def _largest_input(items: Sequence[Planned], run_dir: Path) -> int:
+    """Bytes of the largest file any of them reads from another stage: the weights."""
+    folders = {run_dir / name for item in items for name in item.stage.needs}
+    return max((f.stat().st_size for folder in folders for f in folder.glob("*.*") if f.is_file()), default=0)
 
 
 def _keep_failure(folder: Path, error: TargetError) -> None:
     """Leave the words where the report finds them."""
-    _part(folder).mkdir(parents=True, exist_ok=True)
-    write_json(_part(folder) / FAILED_FILE, {"error": error.message, "hint": error.hint})
-
-
-def _part(folder: Path) -> Path:
-    """Where a stage works until it is complete."""
-    return folder.with_name(f".{folder.name}.part")
-
-
-def _run_stage(
-    stage: Stage, folder: Path, before: dict[str, Manifest], digests: dict[str, str], *, seed: int, reporter: Reporter
-) -> Manifest:
-    key = stage.key(digests, seed)
-    part = _part(folder)
-    if part.exists() and _read_key(part) != key:
-        shutil.rmtree(part)
-    part.mkdir(parents=True, exist_ok=True)
-    write_text(part / KEY_FILE, key)
-    start = time.perf_counter()
-    call_others(stage, part)
-    needs = {name: (folder.parent / name, before[name]) for name in stage.needs}
-    outcome: Outcome = stage.run(StageRun(out=part, needs=needs, reporter=reporter, seed=seed))
-    (part / KEY_FILE).unlink()
-    manifest = Manifest(
-        stage=stage.name,
-        key=key,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        inputs=[InputRef(role=name, path=name, sha256=digests[name]) for name in stage.needs]
-        + [InputRef(role=role, path=path, sha256=digest) for role, path, digest in stage.files],
-        outputs=[output_ref(p, relative_to=part) for p in sorted(part.iterdir()) if p.name not in (FILE_NAME, SUMS)],
-        recipe_sha256=sha256_file(folder.parent / "00-recipe.yaml"),
-        section=stage.section,
-        seed=seed,
-        tools={"datk": datk_version(), **tool_versions(stage.tools)},
-        git=git_state(Path(datk.__file__).parent),
-        host=host_info(),
-        duration_s=round(time.perf_counter() - start, 3),
-        **{name: getattr(outcome, name) for name in outcome.__dataclass_fields__},
-    )
-    write_manifest(manifest, part)
-    if stage.sealed:
-        write_sums(part)
-    put_in_place(part, folder)
-    return manifest
+    part_of(folder).mkdir(parents=True, exist_ok=True)
+    write_json(part_of(folder) / FAILED_FILE, {"error": error.message, "hint": error.hint})
 
 
 def _borrow(stage: Stage, folder: Path, key: str) -> bool:
@@ -219,18 +245,6 @@ def _borrow(stage: Stage, folder: Path, key: str) -> bool:
 def _whole(folder: Path, manifest: Manifest) -> bool:
     """Whether every output is there with the bytes its manifest names."""
     return all((folder / o.path).exists() and sha256_file(folder / o.path) == o.sha256 for o in manifest.outputs)
-
-
-def put_in_place(part: Path, folder: Path) -> None:
-    """Rename a complete stage to its name; an older one of that name goes only after."""
-    if not folder.exists():
-        part.replace(folder)
-        return
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.replace(old)
-    part.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _why_run(
@@ -262,13 +276,6 @@ def _manifest_or_none(folder: Path) -> Manifest | None:
 
 def _named(stage: Stage, wanted: str) -> bool:
     return wanted in (stage.verb, stage.name, stage.name.split("-", 1)[-1])
-
-
-def _read_key(part: Path) -> str | None:
-    try:
-        return (part / KEY_FILE).read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
 
 
 @contextmanager

@@ -18,7 +18,7 @@ class Silent:
     def stage(self, name: str, title: str, state: str) -> None:
         """Nothing."""
 
-    def progress(self, done: int, total: int, what: str = "") -> None:
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:

@@ -276,6 +276,7 @@ def _artifact_stages(
             needs=("30-student", *quantized),
             tools=("torch", *target.tools, "cyclonedx-python-lib"),
             code=("models", *SHIP_CODE, _room_of(target), *EXPORT_CODE),
+            apart=True,
             sealed=True,
         ),
         Stage(
@@ -325,6 +326,7 @@ def _quantize(target: Target, size: Size, suffix: str = "") -> Stage:
         needs=("30-student", calibration.NAME),
         tools=("torch", "torchao", "nncf"),
         code=("models", "quantize", "depth/preprocess.py", _room_of(target), "targets/pt2e.py"),
+        apart=True,
     )
 
 

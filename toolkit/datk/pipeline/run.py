@@ -49,21 +49,27 @@ def plan(recipe: Recipe, run_dir: Path, selection: Selection) -> list[Planned]:
 
 
 def run(
-    recipe: Recipe, run_dir: Path, selection: Selection, *, reporter: Reporter, keep: Recipe | None = None
+    recipe: Recipe,
+    run_dir: Path,
+    selection: Selection,
+    *,
+    reporter: Reporter,
+    keep: Recipe | None = None,
+    jobs: int | None = None,
 ) -> RunResult:
     """Run the recipe and write the report. Raises DatkError; a rejected artifact or a target's failure is in the
     result, not raised.
 
     keep: the recipe the run folder shall hold where it is more than what runs now (an added target).
+    jobs: how many stages of targets to build at a time; None: as many as cores and free memory allow.
     """
     from datk.report.build import build_report
 
     stages = stages_of(recipe)
     if selection.first is None:
         _read_checkpoints(recipe)
-    executed = execute(
-        stages, run_dir, selection, seed=recipe.seed, recipe_text=recipe_text(keep or recipe), reporter=reporter
-    )
+    text = recipe_text(keep or recipe)
+    executed = execute(stages, run_dir, selection, seed=recipe.seed, recipe_text=text, reporter=reporter, jobs=jobs)
     if selection.until is not None:
         return RunResult(run_dir, executed.manifests, executed.failures)
     reporter.stage("report", "write the report", "running")

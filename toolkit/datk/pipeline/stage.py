@@ -22,8 +22,8 @@ class Reporter(Protocol):
     def stage(self, name: str, title: str, state: str) -> None:
         """state: "built before", "copied from another run", "running", "done", "failed", "not run"."""
 
-    def progress(self, done: int, total: int, what: str = "") -> None:
-        """Called often; total >= 1."""
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None:
+        """Called often; total >= 1. stage: its name, where several run at a time."""
 
     def note(self, text: str) -> None:
         """One line worth keeping: the renderer used, a fallback that was asked for, a path."""
@@ -84,6 +84,8 @@ class Stage:
     """Rooms of datk whose source changes the bytes, e.g. "losses", "train"."""
     together: bool = False
     """Trains: under torchrun every process takes part, not the first alone."""
+    apart: bool = False
+    """Times nothing and takes memory and one core for long: may be built in a process of its own beside others."""
     sealed: bool = False
     """Its folder is handed on: SHA256SUMS over all of it, the manifest included, is written last."""
     volatile: bool = False

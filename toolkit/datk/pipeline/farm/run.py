@@ -19,7 +19,7 @@ from datk.farm.inventory import Device
 from datk.farm.scheduler import drain
 from datk.farm.store import JobRow, Store
 from datk.measure.device import host_info
-from datk.pipeline.execute import put_in_place
+from datk.pipeline.build_stage import put_in_place
 from datk.pipeline.farm.request import FarmPlan, FarmRequest, Item
 from datk.pipeline.farm.scoring import Row, failed_row, score, unscored
 from datk.pipeline.stage import Reporter
