@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from datk.artifact.files import sha256_json
 from datk.data.phash import distances, perceptual_hash, perceptual_hash_pair
 from datk.depth.preprocess import list_images, read_image
-from datk.errors import EnvironmentLacks
+from datk.errors import DataError, EnvironmentLacks
 from datk.evaluate.benchmarks import available
 from datk.evaluate.benchmarks.base import Benchmark
+from datk.evaluate.benchmarks.dense import DenseSet
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,20 @@ def keep_out_of(sets: dict[str, Sequence[Path]], *, roots: dict[str, Path], note
     return KeepOut(tuple(names), np.array(hashes, np.uint64), counts, tuple(notes))
 
 
+def joined(*parts: KeepOut) -> KeepOut:
+    """Everything that any of them keeps out; a set that two of them name is counted in both."""
+    sets: dict[str, int] = {}
+    for part in parts:
+        for name, count in part.sets.items():
+            sets[name] = sets.get(name, 0) + count
+    return KeepOut(
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([part.hashes for part in parts]),
+        sets,
+        tuple(note for part in parts for note in part.notes),
+    )
+
+
 def benchmark_images(folders: Sequence[Path]) -> KeepOut:
     """The built-in benches of point pairs, DA-2K where it lies in its usual place, and every folder named.
 
@@ -107,3 +122,34 @@ def benchmark_images(folders: Sequence[Path]) -> KeepOut:
         name = folder.name if folder.name not in sets else str(folder)
         sets[name], roots[name] = list_images(folder), folder
     return keep_out_of(sets, roots=roots, notes=notes)
+
+
+def measured_images() -> KeepOut:
+    """The pictures of benchmarks with measured depth that lie in their usual places; the others in notes.
+
+    Raises DataError for a picture of a benchmark that cannot be read.
+    """
+    names: list[str] = []
+    hashes: list[int] = []
+    sets: dict[str, int] = {}
+    absent: list[str] = []
+    unusable: list[str] = []
+    for name, bench in available().items():
+        if isinstance(bench, Benchmark):
+            continue
+        try:
+            found = bench.load(None)
+        except EnvironmentLacks:
+            absent.append(name)
+            continue
+        except DataError as error:
+            unusable.append(f"{name} not checked: {error.message}")
+            continue
+        assert isinstance(found, DenseSet), "only sets with measured depth have a usual place"
+        sets[name] = len(found.dataset)
+        for index in range(len(found.dataset)):
+            names.append(f"{name}/{found.dataset.key(index)}")
+            hashes.append(perceptual_hash(found.dataset.read(index).image))
+    if absent:
+        unusable.append(f"not checked, for they are not here: {', '.join(absent)}; --keep-out names folders")
+    return KeepOut(tuple(names), np.array(hashes, np.uint64), sets, tuple(unusable))

@@ -64,9 +64,13 @@ class LabelFolder:
 
     def label(self, index: int) -> NDArray[np.float32]:
         """(h, w) float32 disparity in 0..1, 1 nearest. Raises DataError naming a damaged file."""
+        where = f"{self._files[int(self._places.shard[index])]}, image {self.number(index)}"
+        return decode(self.encoded(index), self.job.section.format, where=where)
+
+    def encoded(self, index: int) -> bytes:
+        """The label as stored: a 16-bit grey PNG, 0 farthest, in the codes of the job's format."""
         shard = int(self._places.shard[index])
-        data = self._bytes(shard, int(self._places.offset[index]), int(self._places.length[index]))
-        return decode(data, self.job.section.format, where=f"{self._files[shard]}, image {self.number(index)}")
+        return self._bytes(shard, int(self._places.offset[index]), int(self._places.length[index]))
 
     def _bytes(self, shard: int, offset: int, length: int) -> bytes:
         with self._lock:  # also keeps the file open while it is read
@@ -140,6 +144,12 @@ def left_out(folder: Path) -> dict[int, str]:
         found |= {line["number"]: f"shows {line['benchmark']}" for line in manifest["kept_out"]}
         found |= {line["number"]: line["degenerate"] for line in manifest["labels"] if "degenerate" in line}
     return found
+
+
+def label_lines(folder: Path) -> dict[int, dict[str, Any]]:
+    """What the manifests of a finished folder say of each label, usable or not, by the number of its image."""
+    job = open_job(folder)
+    return {line["number"]: line for shard in range(job.shards) for line in read_manifest(job, shard)["labels"]}
 
 
 def check_folder(folder: Path) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datk.cli import data_fetch
+from datk.cli import data_calibration, data_fetch
 
 if TYPE_CHECKING:
     from datk.pipeline.data_check import CheckReport
     from datk.pipeline.images_check import ImagesReport
 
 app = typer.Typer(help="Data: known sets, fetch one, check a folder, render synthetic images.", no_args_is_help=True)
+app.add_typer(data_calibration.app, name="calibration")
 app.command("fetch", help=data_fetch.HELP)(data_fetch.command)
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 

@@ -36,7 +36,8 @@ def command(
         str | None, typer.Option(help="Bucket, 518 (518x518) or HxW, multiples of 14; several separated by commas.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Folder of photographs that quantisation is calibrated on.")
+        Path | None,
+        typer.Option(help="Folder of photographs to calibrate on, or a set of `datk data calibration build`."),
     ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="Checkpoint or hf:MODEL to judge against. Default: the weights themselves.")

@@ -28,7 +28,9 @@ def command(
         Path | None, typer.Option(help="Weights (.pth, .safetensors). Default: the student of the newest run.")
     ] = None,
     input_size: Annotated[str | None, typer.Option(help="Bucket, 518 or HxW, multiples of 14.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Folder of photographs. Default: those datk ships.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Photographs: a folder, or a set that was built. Default: those datk ships.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,

@@ -95,9 +95,9 @@ class QuantizeSection(Section):
     """NNCF post-training quantisation, batch 1, on pseudo-labelled calibration photographs."""
 
     images: str = "builtin"
-    """"builtin" = the shipped calibration split; else a folder."""
+    """"builtin" = the shipped calibration split; else a folder, or a set that `datk data calibration build` made."""
     count: int = Field(default=48, ge=1)
-    """Calibration photographs."""
+    """Calibration photographs; a built set is taken whole."""
 
 
 class TargetSection(Section):

@@ -106,7 +106,7 @@ def execute(
     jobs: how many stages marked `apart` are built at a time, from 2 on in processes of their own; None: as many as
     cores and free memory allow.
     """
-    with _locked(run_dir):
+    with locked(run_dir):
         write_text(run_dir / "00-recipe.yaml", recipe_text)
         walk = _Walk(run_dir, selection, seed, reporter)
         planned = [p for p in plan_stages(stages, run_dir, selection, seed=seed) if p.state != "beyond"]
@@ -279,7 +279,7 @@ def _named(stage: Stage, wanted: str) -> bool:
 
 
 @contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path) -> Iterator[None]:
     """One datk at a time in a run folder; the lock goes with the process, however it ends."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

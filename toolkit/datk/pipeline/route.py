@@ -12,6 +12,7 @@ from datk import targets
 from datk.artifact.files import sha256_file
 from datk.config.schema import Recipe, TargetSection
 from datk.config.train_sections import OPERATIONAL, StudentSection
+from datk.data.calibration_set import INDEX, is_calibration_set
 from datk.data.sources import open_images
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
@@ -295,6 +296,8 @@ def _artifact_stages(
 
 def _calibration(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
     """Labelled as the student's photographs were; an export of a checkpoint labels at its first bucket."""
+    if recipe.quantize.images != "builtin" and is_calibration_set(Path(recipe.quantize.images)):
+        return _calibration_taken(recipe, Path(recipe.quantize.images))
     files = () if recipe.quantize.images == "builtin" else (_folder_ref("calibration", recipe.quantize.images),)
     source, file = (
         ("10-teacher", "teacher.safetensors") if "10-teacher" in names else ("30-student", "student.safetensors")
@@ -313,6 +316,20 @@ def _calibration(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:
         files=files,
         tools=TORCH,
         code=(*DEPTH_CODE, *LABEL_CODE, "data/photos.py"),
+    )
+
+
+def _calibration_taken(recipe: Recipe, folder: Path) -> Stage:
+    """A set labelled before: its index stands for all of it, and the stage hashes what the index lists."""
+    return Stage(
+        name=calibration.NAME,
+        verb="calibration",
+        title=f"take the calibration set in {folder}",
+        run=partial(calibration.take, folder, recipe.photos),
+        section={"validation": recipe.photos.validation},
+        files=(("calibration-set", str(folder / INDEX), sha256_file(folder / INDEX)),),
+        tools=("opencv-python-headless",),
+        code=("data/calibration_set.py", "data/phash.py", "pipeline/steps/calibration.py"),
     )
 
 

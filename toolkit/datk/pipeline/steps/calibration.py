@@ -1,4 +1,7 @@
-"""Stage 35: the calibration set, pseudo-labelled; a picture that the labeller can make nothing of is left out."""
+"""Stage 35: the calibration set, pseudo-labelled; a picture that the labeller can make nothing of is left out.
+
+A set that `datk data calibration build` made is taken whole, as it lies, after its files have been hashed.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from datk.artifact.files import sha256_file, write_json
 from datk.artifact.manifest import Dataset, Metric
 from datk.config.schema import PhotosSection, QuantizeSection
 from datk.config.train_sections import PseudoLabelSection
+from datk.data.calibration_set import INDEX, check_files, check_unseen, read_calibration_set
 from datk.data.photos import check_held_out
 from datk.depth.preprocess import read_image
 from datk.errors import DataError
@@ -38,6 +42,8 @@ class CalibrationPhoto:
     image: Path
     number: int
     """Of its pseudo-label."""
+    label: Path | None = None
+    """The pseudo-label's own file; None: it lies in the stage's shards."""
 
 
 def run(
@@ -89,6 +95,41 @@ def run(
     )
 
 
+def take(folder: Path, photos: PhotosSection, stage: StageRun) -> Outcome:
+    """Take a set built before: every file hashed, none of them near a photograph held out for validation.
+
+    Raises DataError for a file that is missing or changed, or a held-out photograph that looks like one of the set.
+    """
+    found = read_calibration_set(folder)
+    check_files(folder, found)
+    held_out = photo_set(photos.validation, "validation", None, seed=stage.seed).paths
+    check_unseen(held_out, found, max_distance=found.keep_out["max_distance"])
+    kept = [
+        {"name": e.name, "image": str(folder / e.file), "sha256": e.sha256, "number": n, "label": str(folder / e.label)}
+        for n, e in enumerate(found.photos)
+    ]
+    teacher = str(found.teacher["source"])
+    write_json(stage.out / FILE, {"photos": kept, "left_out": [], "labelled_by": teacher, "set_sha256": found.sha256})
+    stage.reporter.note(found.describe())
+    n = len(found.photos)
+    return Outcome(
+        datasets=[Dataset(name="calibration", split_sha256=found.sha256, licence=found.licence, n=n)],
+        metrics={"calibration_images": Metric(value=n, unit="images", n=n)},
+        facts={
+            "labelled_by": teacher,
+            "calibration_set": {
+                "sha256": found.sha256,
+                "index_sha256": sha256_file(folder / INDEX),
+                "input_size": list(found.input_size),
+                "seed": found.seed,
+                "teacher": found.teacher,
+                "kinds": {kind.name: kind.taken for kind in found.kinds},
+                "kept_out": found.keep_out["sets"],
+            },
+        },
+    )
+
+
 def _is_flat(path: Path) -> bool:
     """Whether every pixel of a photograph has the same colour: no activation range can be learned from it."""
     image = read_image(path)
@@ -99,15 +140,21 @@ def read_set(folder: Path) -> list[CalibrationPhoto]:
     """The set as a finished stage left it. Raises DataError when its file is gone or damaged."""
     try:
         entries = json.loads((folder / FILE).read_text(encoding="utf-8"))["photos"]
-        return [CalibrationPhoto(e["name"], Path(e["image"]), e["number"]) for e in entries]
+        return [
+            CalibrationPhoto(e["name"], Path(e["image"]), e["number"], Path(e["label"]) if "label" in e else None)
+            for e in entries
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / FILE}: no calibration set ({error})", hint="run the recipe again") from error
 
 
 def read_labels(folder: Path, photos: list[CalibrationPhoto]) -> list[NDArray]:
     """Their pseudo-labels: (h, w) float32 disparity in 0..1, 1 nearest. Raises DataError for a damaged folder."""
+    from datk.train.labelling.encoding import decode
     from datk.train.labelling.read import open_labels
 
+    if all(photo.label is not None for photo in photos):
+        return [decode(_bytes_of(p.label), "png16", where=str(p.label)) for p in photos if p.label is not None]
     labels = open_labels(folder / LABELS)
     found = []
     for photo in photos:
@@ -117,3 +164,10 @@ def read_labels(folder: Path, photos: list[CalibrationPhoto]) -> list[NDArray]:
         found.append(labels.label(index))
     labels.close()
     return found
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="build the calibration set again") from error

@@ -35,6 +35,12 @@ def run(target: Target, size: Size, stage: StageRun) -> Outcome:
     checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
     found = calibration.read_set(stage.folder(calibration.NAME))
     images = [bucket_image(read_image(p.image), size) for p in found]
+    taken = stage.manifest(calibration.NAME).facts.get("calibration_set")
+    if taken is not None and tuple(taken["input_size"]) != size:
+        made = "x".join(map(str, taken["input_size"]))
+        stage.reporter.note(
+            f"calibration set chosen and labelled at {made}; its photographs are resized to this bucket"
+        )
     spec = checkpoint.net.encoder_spec
     target.check_encoder(spec.family if spec else None, "int8")
     module = deployment_module(checkpoint.net, size, target.input_form)
