@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,8 @@ from datk.depth.io_spec import Contract, Size, contract_for
 from datk.errors import TargetError
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
+from datk.targets.coreml.bars import progress_bars_off
+from datk.targets.coreml.compress import NAME, PRECISIONS, check_compressed, compress
 from datk.targets.coreml.lint import check_program
 from datk.targets.coreml.reference.program import read_program
 from datk.targets.coreml.scheme import scheme
@@ -49,6 +48,8 @@ def build(request: BuildRequest) -> BuildResult:
         layout="image",
     )
     model = convert(request.module, contract)
+    if request.precision in PRECISIONS:
+        model = compress(model, request.precision)
     artifact = request.out / ARTIFACT
     write_package(model, artifact, contract=contract, metadata=request.metadata)
     meant = None
@@ -56,7 +57,10 @@ def build(request: BuildRequest) -> BuildResult:
         float_program = export(request.float_module, request.input_size).module(check_guards=False)
         assert isinstance(float_program, torch.fx.GraphModule)
         meant = len(scheme().quantizer.selected(float_program))
-    checks = check_program(read_program(artifact), contract=contract, module=request.module, meant=meant)
+    program = read_program(artifact)
+    checks = check_program(program, contract=contract, module=request.module, meant=meant)
+    if request.precision in PRECISIONS:
+        checks[NAME] = check_compressed(program, request.precision)
     return BuildResult(artifact=artifact, contract=contract, checks=checks)
 
 
@@ -75,7 +79,7 @@ def convert(module: nn.Module, contract: Contract, *, output_names: tuple[str, .
         image = ct.ImageType(
             name=contract.input.name, shape=(1, 3, h, w), scale=1.0, bias=[0, 0, 0], color_layout=ct.colorlayout.RGB
         )
-        with _progress_bars_off():
+        with progress_bars_off():
             try:
                 return ct.convert(
                     program,
@@ -96,20 +100,3 @@ def export(module: nn.Module, input_size: Size) -> torch.export.ExportedProgram:
     """torch.export of a deployment module taking (1, 3, h, w) float32, static shapes."""
     with sdk_chatter_off(), torch.no_grad():
         return torch.export.export(module, (torch.zeros(1, 3, *input_size),))
-
-
-@contextlib.contextmanager
-def _progress_bars_off() -> Iterator[None]:
-    """Silence the converter's own progress bars: stderr belongs to the caller's."""
-    from coremltools.converters.mil.frontend.torch import ops
-    from coremltools.converters.mil.mil.passes import pass_pipeline
-
-    places = ((ops, "_tqdm"), (pass_pipeline, "tqdm"))
-    bars = [getattr(module, name) for module, name in places]
-    try:
-        for (module, name), bar in zip(places, bars, strict=True):
-            setattr(module, name, functools.partial(bar, disable=True))
-        yield
-    finally:
-        for (module, name), bar in zip(places, bars, strict=True):
-            setattr(module, name, bar)

@@ -10,11 +10,13 @@ from datk.depth.io_spec import contract_for
 from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
+from datk.targets.onnx import weights
 from datk.targets.onnx.artifact import save_checked, stamp
 from datk.targets.onnx.export import onnx_model
 from datk.targets.onnx.half import half_precision, half_tensors
 from datk.targets.onnx.int8 import check_int8
 from datk.targets.onnx.scheme import scheme
+from datk.targets.onnx.weights import check_weights, int8_weights
 from datk.targets.pt2e import QuantScheme
 
 
@@ -29,6 +31,9 @@ def build(request: BuildRequest) -> BuildResult:
             "detail": "all tensors behind the normalisation are float16",
             "half_tensors": len(half_tensors(model)),
         }
+    if request.precision == "int8-weights":
+        model = int8_weights(model)
+        checks[weights.NAME] = check_weights(model)
     if request.precision == "int8":
         expected = expected_int8_layers(request, scheme())
         checks[int8_record.NAME] = check_int8(model, expected, symmetric=False, program=request.module)

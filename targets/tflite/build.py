@@ -24,7 +24,7 @@ from datk.targets.chatter import sdk_chatter_off
 from datk.targets.int8_layers import Int8Layer, program_layers
 from datk.targets.pt2e import layer_name
 from datk.targets.tflite.flatbuffer import finish
-from datk.targets.tflite.lint import Layer, lint_float, lint_int8
+from datk.targets.tflite.lint import INTEGER_WEIGHTS, Layer, lint_float, lint_int8, lint_weights
 from datk.targets.tflite.quiet import native_output_to
 from datk.targets.tflite.runner import open_artifact
 from datk.targets.tflite.scheme import scheme
@@ -54,6 +54,8 @@ def build(request: BuildRequest) -> BuildResult:
     content = convert(request.module, request.input_size, log=request.out / LOG, quantised=layers is not None)
     if request.precision == "fp16":
         content = half_precision_weights(content, log=request.out / LOG)
+    if request.precision in INTEGER_WEIGHTS:
+        content = integer_weights(content, request.precision, log=request.out / LOG)
     content = finish(
         content,
         input_name=contract.input.name,
@@ -117,6 +119,21 @@ def half_precision_weights(content: bytes, *, log: Path) -> bytes:
             return bytes(editor.quantize().quantized_model)
 
 
+def integer_weights(content: bytes, precision: str, *, log: Path) -> bytes:
+    """Store the weights as int8 per output channel; activations are float in the file.
+
+    int8-weights: LiteRT unpacks them and computes in float. int8-dynamic: each activation is quantised while the net
+    runs, by its own range, and the product is computed in int8. Raises TargetError.
+    """
+    with _sdk_errors(log, "LiteRT's quantizer"):
+        from ai_edge_quantizer import quantizer, recipe  # type: ignore[import-untyped]
+
+        chosen = recipe.dynamic_wi8_afp32() if precision == "int8-dynamic" else recipe.weight_only_wi8_afp32()
+        editor = quantizer.Quantizer(bytearray(content), chosen)
+        with log.open("a", encoding="utf-8") as story, redirect_stderr(story):  # its own progress bars
+            return bytes(editor.quantize().quantized_model)
+
+
 def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
     """What the scheme wants in int8, and which of those layers the program does not quantise.
 
@@ -173,6 +190,8 @@ Meant = tuple[list[Layer], list[str], list[Int8Layer]]
 
 
 def _lint(artifact: Path, precision: str, layers: Meant | None) -> dict[str, dict[str, Any]]:
+    if precision in INTEGER_WEIGHTS:
+        return {"compressed-weights": lint_weights(artifact, precision)}
     if layers is None:
         return {"weights": lint_float(artifact, precision)}
     return {int8_record.NAME: lint_int8(artifact, layers[0], not_quantised=layers[1], program=layers[2])}

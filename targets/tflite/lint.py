@@ -31,6 +31,9 @@ MAY_BE_INT8 = frozenset(
 next layer's own quantisation contains). Anything else in int8 is a residual add, a piece of LayerNorm, softmax or
 an attention matmul: the operators that cost most accuracy."""
 
+INTEGER_WEIGHTS = ("int8-weights", "int8-dynamic")
+"""Precisions with int8 weights and float activations in the file."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -63,6 +66,8 @@ class WeightedOp:
     """Of an int8 layer: what its weights and input scale are worth."""
     nbytes: int = 0
     """Of its weights in the file."""
+    unpacked: bool = False
+    """A DEQUANTIZE stands between the stored weights and the layer."""
 
     @property
     def runs_in(self) -> Literal["int8", "float", "mixed"]:
@@ -128,6 +133,7 @@ def read_graph(path: Path) -> Graph:
                     name=name,
                     numbers=_numbers(name, weight, raw, tensors[data]) if numbers else None,
                     nbytes=len(raw),
+                    unpacked=op.inputs[1] in unpacked,
                     shape=stored_shape(weight.shape),
                     activation=types[tensors[data].type],
                     weight=types[weight.type],
@@ -214,6 +220,33 @@ def lint_float(path: Path, precision: str) -> dict[str, Any]:
         "status": "failed" if problems else "passed",
         "detail": "; ".join(problems) or f"{len(graph.weighted)} layers, weights stored as {expected}",
         "stored": stored,
+    }
+
+
+def lint_weights(path: Path, precision: str) -> dict[str, Any]:
+    """The check `compressed-weights`: every layer's weights in int8 per channel, every activation in float.
+
+    int8-weights must unpack them before the layer, int8-dynamic must hand them to the layer as they are: only then
+    does LiteRT compute in int8.
+    """
+    graph = read_graph(path)
+    problems: list[str] = []
+    if not graph.weighted:
+        problems.append("the file holds no layer with weights")
+    if wrong := [op.name for op in graph.weighted if op.weight != "INT8"]:
+        problems.append(f"{len(wrong)} layers have weights that are not int8: {some(wrong)}")
+    if coarse := [op.name for op in graph.weighted if op.weight == "INT8" and not op.per_channel]:
+        problems.append(f"{len(coarse)} layers have one scale for all output channels: {some(coarse)}")
+    if touched := [op.name for op in graph.weighted if {op.activation, op.output} != {"FLOAT32"}]:
+        problems.append(f"{len(touched)} layers have activations that are not float: {some(touched)}")
+    dynamic = sum(not op.unpacked for op in graph.weighted)
+    if dynamic != (len(graph.weighted) if precision == "int8-dynamic" else 0):
+        problems.append(f"{dynamic} of {len(graph.weighted)} layers take int8 weights as they are: not {precision}")
+    return {
+        "status": "failed" if problems else "passed",
+        "detail": "; ".join(problems) or f"{len(graph.weighted)} layers, weights in int8 per channel ({precision})",
+        "int8_weight_bytes": sum(op.nbytes for op in graph.weighted if op.weight == "INT8"),
+        "layers": dict(sorted(Counter(op.kind for op in graph.weighted).items())),
     }
 
 

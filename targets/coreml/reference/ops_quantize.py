@@ -6,6 +6,9 @@ scale * (q - zero_point). Source: docstrings of coremltools' iOS 16 and iOS 17 o
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +60,18 @@ def constexpr_blockwise_shift_scale(data: Tensor, scale: Tensor, offset: Tensor 
     if offset is not None:
         q = q - _blocks(offset, data)
     return q * _blocks(scale, data)
+
+
+@mil("constexpr_lut_to_dense")
+def constexpr_lut_to_dense(indices: Tensor, lut: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """indices: bytes of indices packed from the least significant bit on, 1, 2, 4, 6 or 8 bits each, row-major."""
+    bits = int(lut.numel()).bit_length() - 1
+    count = math.prod(shape)
+    if 2**bits != lut.numel() or indices.numel() != -(-count * bits // 8):
+        raise TargetError(f"a table of {lut.numel()} entries and {indices.numel()} bytes do not make {shape}")
+    unpacked = np.unpackbits(indices.numpy(), count=count * bits, bitorder="little").reshape(count, bits)
+    places = unpacked.astype(np.int64) @ (1 << np.arange(bits))  # (count,)
+    return lut[torch.from_numpy(places)].reshape(shape)
 
 
 def _along(parameter: Tensor, data: Tensor, axis: int | None) -> Tensor:

@@ -132,7 +132,7 @@ def test_what_is_built_apart_is_what_is_built_in_line(toys: ModuleType, tmp_path
 
 
 def test_two_are_built_at_the_same_time(toys: ModuleType, tmp_path: Path) -> None:
-    done, _ = go(chains(toys, broken="meet")[:2] + [stage_alone(toys)], tmp_path / "run")
+    done, _ = go([*chains(toys, broken="meet")[:2], stage_alone(toys)], tmp_path / "run")
     assert {"quantize-x", "alone"} <= set(done.manifests)
 
 

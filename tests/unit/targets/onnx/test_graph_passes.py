@@ -13,6 +13,7 @@ from datk.targets.onnx.graph import edges_of, values, weight_layers
 from datk.targets.onnx.half import SMALLEST_SCALE, half_precision, half_tensors
 from datk.targets.onnx.int8 import check_int8
 from datk.targets.onnx.passes import cast_before_transpose, transpose_stored_weights
+from datk.targets.onnx.weights import check_weights, int8_weights, per_channel
 
 H, W = 6, 4
 rng = np.random.default_rng(0)
@@ -159,6 +160,44 @@ def test_int8_check_counts_layers_in_the_file():
 def test_int8_check_fails_on_a_layer_that_is_not_int8(model, expected, why):
     record = check_int8(model(), expected, symmetric=True)
     assert record["status"] == "failed" and why in record["detail"]
+
+
+def _large(channels=64):
+    """uint8 image -> Conv with 64 channels of 3x5x5 -> MatMul, so that weights are worth compressing."""
+    node = helper.make_node
+    gains = rng.uniform(0.1, 9, (channels, 1, 1, 1))
+    constants = [
+        constant("kernel", (rng.normal(0, 1, (channels, 3, 5, 5)) * gains).astype(np.float32)),
+        constant("matrix", rng.normal(0, 1, (W, W)).astype(np.float32)),
+        constant("axes", np.array([1])),
+    ]
+    nodes = [
+        node("Transpose", ["image"], ["chw"], perm=[0, 3, 1, 2]),
+        node("Cast", ["chw"], ["f"], to=TensorProto.FLOAT),
+        node("Conv", ["f", "kernel"], ["c"], name="conv/Conv", pads=[2, 2, 2, 2]),
+        node("ReduceMean", ["c", "axes"], ["m"], keepdims=0),
+        node("MatMul", ["m", "matrix"], ["depth"], name="last/MatMul"),
+    ]
+    return model_of(nodes, constants)
+
+
+def test_int8_weights_follow_float_within_half_a_step_and_take_a_quarter(image):
+    model = _large()
+    before = run(model, image)
+    compressed = int8_weights(onnx.ModelProto.FromString(model.SerializeToString()))
+    onnx.checker.check_model(compressed, full_check=True)
+    found = run(compressed, image)
+    assert np.corrcoef(found.ravel(), before.ravel())[0, 1] > 0.999
+    record = check_weights(compressed)
+    assert record["status"] == "passed" and record["stored"] == {"float": 1, "int8": 1}
+    assert record["int8_weight_bytes"] == 64 * 75 + 64
+    weight = values(edges_of(model.graph).initializers["kernel"])
+    integers, scales = per_channel(weight, 0)
+    assert (np.abs(integers * scales[:, None, None, None] - weight) <= scales[:, None, None, None] / 2 * 1.001).all()
+
+
+def test_check_names_a_large_weight_left_in_float():
+    assert "conv/Conv: a large weight is stored as float" in check_weights(_large())["detail"]
 
 
 def _residual_add():

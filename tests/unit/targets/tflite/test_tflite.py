@@ -23,9 +23,9 @@ from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.int8_layers import program_layers
 from datk.targets.pt2e import LinearConvQuantizer, QuantScheme
 from datk.targets.tflite import build as tflite_build
-from datk.targets.tflite.build import build, convert, half_precision_weights, quantised_layers
+from datk.targets.tflite.build import build, convert, half_precision_weights, integer_weights, quantised_layers
 from datk.targets.tflite.flatbuffer import finish, parse, read_metadata, serialise
-from datk.targets.tflite.lint import Layer, lint_float, lint_int8
+from datk.targets.tflite.lint import Layer, lint_float, lint_int8, lint_weights
 from datk.targets.tflite.runner import open_artifact
 from datk.targets.tflite.scheme import scheme
 
@@ -139,6 +139,21 @@ def test_half_precision_weights_are_stored_as_such_and_run(built: Built, tmp_pat
     assert min(correlation(built, path, contract)) > 0.9999
     assert lint_float(path, "fp16")["status"] == "passed"
     assert lint_float(path, "fp32")["status"] == "failed"
+    assert path.stat().st_size < built.fp32.artifact.stat().st_size
+
+
+@pytest.mark.parametrize(("precision", "other"), [("int8-weights", "int8-dynamic"), ("int8-dynamic", "int8-weights")])
+def test_integer_weights_are_stored_per_channel_and_run(
+    built: Built, tmp_path: Path, precision: str, other: str
+) -> None:
+    path = tmp_path / "small.tflite"
+    small = integer_weights(built.fp32.artifact.read_bytes(), precision, log=tmp_path / "log")
+    path.write_bytes(serialise(parse(small)))
+    assert min(correlation(built, path, built.fp32.contract)) > 0.99
+    found = lint_weights(path, precision)
+    assert found["status"] == "passed" and found["int8_weight_bytes"] > 0
+    assert f"not {other}" in lint_weights(path, other)["detail"]
+    assert "weights that are not int8" in lint_weights(built.fp32.artifact, precision)["detail"]
     assert path.stat().st_size < built.fp32.artifact.stat().st_size
 
 
