@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,6 +87,13 @@ class Target:
     """(artifact: Path, contract: Contract) -> Runner; None when it cannot run on a host at all."""
     latency_runner: str | None = None
     """As `runner`, for timing, where judging runs differently (Q/DQ in float); None = the same."""
+    profiler: str | None = None
+    """(artifact: Path, contract: Contract, image: NDArray, runs: int) -> datk.targets.op_times.OpTimes, operator by
+    operator as `latency_runner` runs it; None when the runtime tells no operator's time."""
+    no_profile: str = ""
+    """Why there is no profiler."""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """Label of a runner -> what it is not: its speed and memory say nothing of what the target ships to."""
     tracer: str | None = None
     """(artifact: Path, contract: Contract) -> datk.targets.trace.Trace, which looks inside a saved artifact; None when
     the format lets nobody look."""

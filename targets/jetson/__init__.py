@@ -14,6 +14,9 @@ TARGET = Target(
     modules=("onnx", "onnxscript", "onnxruntime"),
     extra="jetson",
     latency_runner=".runner:open_for_latency",
+    stand_ins=dict.fromkeys(
+        ("onnxruntime-cpu", "onnxruntime-cpu-qdq-in-float"), "ONNX Runtime on a CPU is not TensorRT on a Jetson"
+    ),
     tracer=".trace:open_trace",
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

@@ -15,6 +15,7 @@ TARGET = Target(
     extra="onnx",
     foreign_encoders=("fp32", "fp16"),
     latency_runner=".runner:open_for_latency",
+    profiler=".profile:op_times",
     tracer=".trace:open_trace",
     tools=("torch", "onnx", "onnxscript", "nncf"),
 )

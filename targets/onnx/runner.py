@@ -42,7 +42,7 @@ class OnnxRunner:
         self.depth_kind = contract.depth_kind
         self._input = contract.input.name
         self._output = contract.output.name
-        self._session: Any = _session(artifact, fuse_qdq=fuse_qdq, threads=threads)
+        self._session: Any = open_session(artifact, fuse_qdq=fuse_qdq, threads=threads)
         _check_edges(self._session, artifact, contract)
 
     def predict(self, image: ImageU8) -> DepthMap:
@@ -56,7 +56,8 @@ class OnnxRunner:
         self._session = None
 
 
-def _session(artifact: Path, *, fuse_qdq: bool, threads: int) -> Any:
+def open_session(artifact: Path, *, fuse_qdq: bool, threads: int, profile: str | None = None) -> Any:
+    """An InferenceSession. profile: prefix of the file its profiler writes. Raises TargetError."""
     import onnxruntime as ort
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,
@@ -69,6 +70,9 @@ def _session(artifact: Path, *, fuse_qdq: bool, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
     if not fuse_qdq:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not artifact.is_file():

@@ -17,6 +17,7 @@ import yaml
 from datk.artifact.files import sha256_file
 from datk.artifact.manifest import read_manifest
 from datk.config.load import find_recipe
+from datk.evaluate.target_verdict import read_verdict
 
 RECIPE = yaml.safe_load(find_recipe("smoke").read_text(encoding="utf-8")) | {
     "name": "e2e",
@@ -85,6 +86,20 @@ def test_every_artifact_has_manifest_contract_verdict_and_digest(work: Path) -> 
         ):
             assert measured.metrics[name].value is not None, name
         assert measured.metrics["correlation_vs_float_median"].n is not None
+
+
+def test_every_target_has_a_verdict_that_names_its_precisions_and_stands_in_the_report(work: Path) -> None:
+    run = work / "runs" / "e2e"
+    for target, precisions in (("onnx", ["fp32", "int8"]), ("coreml", ["fp16"])):
+        verdict = read_verdict(run / f"65-verdict-{target}")
+        assert [r.precision for r in verdict.rows] == precisions
+        assert verdict.sentence.startswith(f"ship {verdict.ship or 'nothing'}")
+        assert verdict.headline in (run / "report.json").read_text(encoding="utf-8")
+        assert read_manifest(run / f"65-verdict-{target}").facts["verdict"] == verdict.headline
+    row = read_verdict(run / "65-verdict-onnx").row("fp32")
+    assert row is not None
+    for name in ("latency_p50_ms", "peak_memory_bytes", "float_time_share", "boundary_f1_vs_teacher"):
+        assert row.metrics[name].value is not None or "edge" in str(row.metrics[name].not_measured), name
 
 
 def test_fp32_and_fp16_pass_their_gates(work: Path) -> None:

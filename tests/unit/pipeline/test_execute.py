@@ -252,3 +252,34 @@ def test_the_failed_stage_is_tried_again_and_its_failure_forgotten(tmp_path: Pat
     assert list(tmp_path.glob(".*.part/failed.json"))
     assert go(three_targets(True), tmp_path) == ["50-export-a", "60-validate-a"]
     assert not list(tmp_path.glob(".*.part"))
+
+
+def say_no(stage: StageRun) -> Outcome:
+    raise TargetError("the compiler said no")
+
+
+def gathered(*names: str, refused: tuple[str, ...] = ()) -> list[Stage]:
+    """Some stages, and one that gathers what is left of them."""
+    made = [
+        Stage(name=n, verb="make", title=n, run=say_no if n in refused else write(n), section={"text": n})
+        for n in names
+    ]
+
+    def gather(stage: StageRun) -> Outcome:
+        return Outcome(facts={"of": sorted(stage.needs)})
+
+    last = Stage(name="90-all", verb="all", title="all", run=gather, section={}, needs=names, any_of=names)
+    return [*made, last]
+
+
+def test_a_stage_that_takes_any_of_its_needs_runs_with_those_that_did_not_fail_and_is_kept(tmp_path: Path) -> None:
+    stages = gathered("10-a", "10-b", refused=("10-a",))
+    assert go(stages, tmp_path) == ["10-b", "90-all"]
+    assert read_manifest(tmp_path / "90-all").facts["of"] == ["10-b"]
+    assert go(stages, tmp_path) == [], "nothing is new: the one that failed fails again"
+    assert go(gathered("10-a", "10-b"), tmp_path) == ["10-a", "90-all"]
+    assert read_manifest(tmp_path / "90-all").facts["of"] == ["10-a", "10-b"]
+
+
+def test_it_does_not_run_when_every_one_of_them_failed(tmp_path: Path) -> None:
+    assert go(gathered("10-a", "10-b", refused=("10-a", "10-b")), tmp_path) == []

@@ -172,6 +172,12 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def stage_of() -> Callable[..., None]:
+    """stage_of(folder, **fields): write a manifest with what every stage has."""
+    return stage
+
+
+@pytest.fixture
 def photo_of() -> Callable[[int], NDArray[np.uint8]]:
     """photo_of(index): a picture that is neither flat nor noise."""
     return photo

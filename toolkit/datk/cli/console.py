@@ -82,6 +82,12 @@ def say(text: str) -> None:
     STORY.print(escape(text), soft_wrap=True)
 
 
+def result(text: str) -> None:
+    """One line of the result (stdout)."""
+    if not process_number():
+        RESULT.print(escape(text), soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """A machine's answer on stdout."""
     if process_number():

@@ -16,6 +16,7 @@ from datk.cli import (
     export,
     farm,
     predict,
+    promote,
     pseudo_label,
     quantize,
     recipes,
@@ -50,6 +51,7 @@ app.command("validate", help=validate.HELP)(validate.command)
 app.command("verify", help=verify.HELP)(verify.command)
 app.command("sign", help=sign.HELP)(sign.command)
 app.command("predict", help=predict.HELP)(predict.command)
+app.command("promote", help=promote.HELP)(promote.command)
 app.add_typer(quantize.app, name="quantize")
 app.command("pseudo-label", help=pseudo_label.HELP)(pseudo_label.command)
 app.command("report", help=report.HELP)(report.command)

@@ -18,6 +18,10 @@ def command(
     model: Annotated[
         Path | None, typer.Option(help="Artifact, export folder or checkpoint. Default: newest run's student.")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Of a run (--model RUN, or the newest): what it promotes for this target."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("predictions"),
     input_size: Annotated[
         str | None,
@@ -34,15 +38,19 @@ def command(
     """See HELP."""
     from datk.cli.console import print_json, reporter, say
     from datk.depth.preprocess import parse_size
-    from datk.pipeline.models import open_model
+    from datk.pipeline.models import open_model, promoted_artifact
     from datk.pipeline.predict import predict_photos
     from datk.pipeline.runs import STUDENT, newest_run
 
+    size = parse_size(input_size) if input_size else None
     path = model
+    if target is not None:
+        run_dir = model or newest_run()
+        path = promoted_artifact(run_dir, target, size)
+        say(f"--target {target}: {path}, what {run_dir} stands behind")
     if path is None:
         path = newest_run() / STUDENT / "student.safetensors"
         say(f"no --model: {path}")
-    size = parse_size(input_size) if input_size else None
     runner = open_model(path, size, kind=kind, max_depth_m=max_depth, all_buckets=True)
     try:
         with reporter() as terminal:

@@ -21,10 +21,10 @@ def command(
 ) -> None:
     """See HELP."""
     from datk.cli.console import print_json, print_table, say
-    from datk.cli.running import print_verdicts
+    from datk.cli.running import print_sentences, print_verdicts
     from datk.errors import UsageError
     from datk.pipeline.runs import newest_run
-    from datk.report.build import build_report, summary_table
+    from datk.report.build import build_report, sentences, summary_table
     from datk.report.judged_page import write_judged_page
 
     if run is not None and run.suffix == ".json":
@@ -50,4 +50,5 @@ def command(
         print_json({"html": str(paths.html), "markdown": str(paths.markdown), "json": str(paths.json)})
         return
     print_verdicts(table)
+    print_sentences(sentences(run_dir))
     say(f"report: {paths.html}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datk.cli.console import print_json, print_table, reporter, say
+from datk.cli.console import result as print_line
 from datk.cli.launch import launched_together
 from datk.config.schema import Recipe
 from datk.errors import GateFailed, TargetError
@@ -47,9 +48,10 @@ def _run_and_print(recipe: Recipe, run_dir: Path, selection: Selection, *, json:
 
 def print_result(result: pipeline.RunResult, *, json: bool) -> None:
     """Summary table, report path and, for what failed or was rejected, TargetError or GateFailed."""
-    from datk.report.build import summary_table
+    from datk.report.build import sentences, summary_table
 
     table = summary_table(result.run_dir)
+    ship = sentences(result.run_dir)
     if json:
         print_json(
             {
@@ -60,12 +62,14 @@ def print_result(result: pipeline.RunResult, *, json: bool) -> None:
                     | {h: c.text for h, c in zip(table.headings, r.cells, strict=True)}
                     for r in table.rows
                 ],
+                "ship": ship,
                 "rejected": result.rejected,
                 "failed": result.failures,
             }
         )
     else:
         print_verdicts(table)
+        print_sentences(ship)
         for name, path in result.report.items():
             if name == "html":
                 say(f"report: {path}")
@@ -108,6 +112,12 @@ def print_verdicts(table: VerdictTable) -> None:
     for number, note in enumerate(table.notes, start=1):
         if number in used:
             say(f"[{number}] not measured: {note}")
+
+
+def print_sentences(lines: Sequence[str]) -> None:
+    """What to ship, one line a target; beside the table it sums up, on stdout."""
+    for line in lines:
+        print_line(line)
 
 
 def _cell(cell: Cell) -> str:

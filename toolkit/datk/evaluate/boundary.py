@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,17 @@ Mask = NDArray[np.bool_]
 THRESHOLDS = tuple(float(t) for t in np.linspace(0.05, 0.25, 10))
 
 
-def boundary_f1(pred_depth: NDArray[np.floating], true_depth: NDArray[np.floating], valid: Mask | None = None) -> float:
-    """F1 in 0..1 of the contours of two positive (H, W) depth maps; nan when the truth has no contour at all.
+@dataclass(frozen=True)
+class Contours:
+    """How the contours of a map agree with those of the truth, each 0..1 or nan."""
+
+    f1: float
+    recall: float
+    """Share of the true contours that are there."""
+
+
+def contours(pred_depth: NDArray[np.floating], true_depth: NDArray[np.floating], valid: Mask | None = None) -> Contours:
+    """F1 and recall of the contours of two positive (H, W) depth maps; nan when the truth has no contour at all.
 
     Ratios of depths: the prediction must be aligned first, a common factor alone changes nothing. Only neighbours that
     are both valid count.
@@ -42,9 +52,15 @@ def boundary_f1(pred_depth: NDArray[np.floating], true_depth: NDArray[np.floatin
             said[k] += np.count_nonzero(a)
             there[k] += np.count_nonzero(b)
     if there[0] == 0:
-        return math.nan
+        return Contours(math.nan, math.nan)
     scores = np.divide(2 * hits, said + there, out=np.zeros_like(hits), where=said + there > 0)
-    return _weighted(scores, there)
+    found = np.divide(hits, there, out=np.zeros_like(hits), where=there > 0)
+    return Contours(_weighted(scores, there), _weighted(found, there))
+
+
+def boundary_f1(pred_depth: NDArray[np.floating], true_depth: NDArray[np.floating], valid: Mask | None = None) -> float:
+    """`contours`' F1 alone."""
+    return contours(pred_depth, true_depth, valid).f1
 
 
 def boundary_recall(pred_depth: NDArray[np.floating], foreground: Mask) -> float:

@@ -205,9 +205,28 @@ def score_reference(candidate: Array, reference: Array, mask: Mask | None = None
         return _undefined(p.size, "the reference is constant")
     if kind is DepthKind.DEPTH_METRIC_M:
         return _score(np.maximum(p, NEAREST), np.maximum(t, NEAREST), correlation(p, t), 1.0, 0.0)
+    return _score_disparity(p, _stretched(t), 1.0 / REFERENCE_CAP, "least_squares")
+
+
+def reference_depths(
+    candidate: Array, reference: Array, score: DenseScore, *, kind: DepthKind
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The two (H, W) maps of positive depths that score_reference compared without a mask, in its unit.
+
+    score: what it returned; one that is undefined has no such maps. Raises ValueError then.
+    """
+    if score.undefined:
+        raise ValueError(f"no depths to compare: {score.undefined}")
+    p, t = np.asarray(candidate, np.float64), np.asarray(reference, np.float64)
+    if kind is DepthKind.DEPTH_METRIC_M:
+        return np.maximum(p, NEAREST), np.maximum(t, NEAREST)
+    return 1.0 / np.maximum(score.scale * p + score.shift, 1.0 / REFERENCE_CAP), 1.0 / _stretched(t)
+
+
+def _stretched(t: Array) -> NDArray[np.float64]:
+    """A disparity reference without a unit, mapped linearly to [1/REFERENCE_CAP, 1]."""
     low = 1.0 / REFERENCE_CAP
-    stretched = low + (1.0 - low) * (t - t.min()) / (t.max() - t.min())
-    return _score_disparity(p, stretched, low, "least_squares")
+    return np.asarray(low + (1.0 - low) * (t - t.min()) / (t.max() - t.min()), np.float64)
 
 
 def _masked(values: Array, mask: Mask | None) -> Array:

@@ -15,7 +15,8 @@ from datk.depth.io_spec import DepthKind, Size
 from datk.depth.preprocess import bucket_image, read_image
 from datk.depth.runner import DepthMap, ImageU8, Runner, predict_photo
 from datk.errors import DataError, UsageError
-from datk.evaluate.metrics import ordinal_agreement, score_reference
+from datk.evaluate.boundary import Contours, contours
+from datk.evaluate.metrics import ordinal_agreement, reference_depths, score_reference
 
 
 class _Record(BaseModel):
@@ -36,6 +37,10 @@ class ImageParity(_Record):
     max_error_rel: float | None
     """max |candidate - reference| / max |reference|, raw values."""
     undefined: str = ""
+    boundary_f1: float | None = None
+    """Depth edges against the reference's (evaluate.boundary), both as compared for abs_rel; None also where not asked
+    for, or where the reference has no edge."""
+    boundary_recall: float | None = None
 
 
 class Parity(_Record):
@@ -82,6 +87,14 @@ class Parity(_Record):
         return _mean([i.ordinal for i in self.images])
 
     @property
+    def mean_boundary_f1(self) -> float | None:
+        return _mean([i.boundary_f1 for i in self.images])
+
+    @property
+    def mean_boundary_recall(self) -> float | None:
+        return _mean([i.boundary_recall for i in self.images])
+
+    @property
     def max_error_rel(self) -> float | None:
         """The largest of all images."""
         values = [i.max_error_rel for i in self.images if i.max_error_rel is not None]
@@ -109,13 +122,14 @@ def compare(
     reference: Runner,
     photos: Sequence[PhotoFile | Path],
     *,
+    edges: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Parity:
     """Run both over the photographs and compare each pair of maps.
 
     Equal buckets: both get the very same 8-bit bucket image and maps are compared at the bucket. Otherwise both maps
-    are resized to the photograph's size. Raises UsageError when the two return different quantities, DataError when
-    there is no photograph or one cannot be read.
+    are resized to the photograph's size. edges: compare depth edges as well. Raises UsageError when the two return
+    different quantities, DataError when there is no photograph or one cannot be read.
     """
     if candidate.depth_kind != reference.depth_kind:
         raise UsageError(
@@ -129,7 +143,7 @@ def compare(
     for done, photo in enumerate(photos, start=1):
         image = photo.read() if isinstance(photo, PhotoFile) else read_image(photo)
         a, b = _maps(candidate, reference, image, same_bucket=same_bucket)
-        images.append(compare_maps(a, b, name=photo.name, kind=reference.depth_kind))
+        images.append(compare_maps(a, b, name=photo.name, kind=reference.depth_kind, edges=edges))
         if progress is not None:
             progress(done, len(photos))
     return Parity(
@@ -143,15 +157,22 @@ def compare(
     )
 
 
-def compare_maps(candidate: DepthMap, reference: DepthMap, *, name: str, kind: DepthKind) -> ImageParity:
-    """Compare two (H, W) maps of one quantity."""
+def compare_maps(
+    candidate: DepthMap, reference: DepthMap, *, name: str, kind: DepthKind, edges: bool = False
+) -> ImageParity:
+    """Compare two (H, W) maps of one quantity. edges: their depth edges as well."""
     score = score_reference(candidate, reference, kind=kind)
     a, b = candidate.astype(np.float64), reference.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = float(np.abs(a - b).max() / np.abs(b).max())
     reason = score.undefined or ("" if math.isfinite(score.correlation) else "correlation is undefined")
+    found = Contours(math.nan, math.nan)
+    if edges and not score.undefined:
+        found = contours(*reference_depths(candidate, reference, score, kind=kind))
     return ImageParity(
         name=name,
+        boundary_f1=_finite(found.f1),
+        boundary_recall=_finite(found.recall),
         correlation=_finite(score.correlation),
         abs_rel=_finite(score.abs_rel),
         delta1=_finite(score.delta1),

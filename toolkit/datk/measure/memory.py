@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -42,6 +43,17 @@ def peak_resident_bytes() -> int | None:
         return None
     raw = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return raw if sys.platform == "darwin" else raw * 1024
+
+
+def forget_peak() -> bool:
+    """Let peak_resident_bytes count from now on. False where the system cannot (only Linux can, through /proc)."""
+    if not _CLEAR.exists():
+        return False
+    try:
+        _CLEAR.write_text("5", encoding="ascii")
+    except OSError:  # a container may forbid it; the peak then counts from the process's start
+        return False
+    return True
 
 
 def available_bytes() -> int | None:

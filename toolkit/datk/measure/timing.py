@@ -77,13 +77,28 @@ def measure_interleaved(functions: list[Callable[[], Any]], *, warmup: int, runs
 
     Raises UsageError as measure_latency does. Returns one Latency per function, in order.
     """
+    times_ms = interleaved_times(functions, warmup=warmup, runs=runs)
+    return [latency_from_times(times, warmup=warmup) for times in times_ms]
+
+
+def interleaved_times(
+    functions: list[Callable[[], Any]], *, warmup: int, runs: int, settle: bool = False
+) -> list[list[float]]:
+    """Milliseconds of `runs` rounds in which each function is timed once, in turn; one list per function.
+
+    settle: call each function once, untimed, right before its timed call, so that every time is that of a runtime that
+    has just run itself: worker threads of the one before, still spinning, and its data in the caches would slow it.
+    Raises UsageError when runs < 1 or warmup < 0.
+    """
     if runs < 1 or warmup < 0:
         raise UsageError(f"latency needs at least 1 run and 0 warm-up calls, got {runs} and {warmup}")
     times_ms: list[list[float]] = [[] for _ in functions]
     for turn in range(warmup + runs):
         for fn, times in zip(functions, times_ms, strict=True):
+            if settle and turn >= warmup:
+                fn()
             start = time.perf_counter()
             fn()
             if turn >= warmup:
                 times.append(1e3 * (time.perf_counter() - start))
-    return [latency_from_times(times, warmup=warmup) for times in times_ms]
+    return times_ms

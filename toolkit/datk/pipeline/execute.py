@@ -6,7 +6,7 @@ import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -138,7 +138,7 @@ class _Walk:
 
     def must_build(self, item: Planned) -> bool:
         """Settle a stage that needs no building; True for any other. All it needs is settled."""
-        stage, folder = item.stage, self.run_dir / item.stage.name
+        stage, folder = self._with_what_is_left(item.stage), self.run_dir / item.stage.name
         lost = next((name for name in stage.needs if name in self.failures), None)
         if lost is not None:
             self.failures[stage.name] = f"not run: {lost} failed"
@@ -160,8 +160,14 @@ class _Walk:
         self.manifests[stage.name] = read_manifest(folder)
         return False
 
+    def _with_what_is_left(self, stage: Stage) -> Stage:
+        """Without the failed ones among its needs, where it can do without them."""
+        left = tuple(name for name in stage.needs if name not in self.failures)
+        return replace(stage, needs=left) if any(name in left for name in stage.any_of) else stage
+
     def build(self, stage: Stage) -> None:
         """Run it here and now."""
+        stage = self._with_what_is_left(stage)
         self.reporter.stage(stage.name, stage.title, "running")
         self.end(
             stage,

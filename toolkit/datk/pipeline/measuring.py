@@ -92,8 +92,8 @@ def measure(
     seen = (
         CachedRunner(runner) if runner is not None else None
     )  # both comparisons look at the same photographs; the bench, being large, is not kept
-    parity = _parity(seen, reference, setting, "vs_float", no_reference, out, progress)
-    _parity(seen, teacher, setting, "vs_teacher", no_teacher, out, progress)
+    parity = _parity(seen, reference, setting, "vs_float", no_reference, out, progress, edges=teacher is None)
+    _parity(seen, teacher, setting, "vs_teacher", no_teacher, out, progress, edges=True)
     result = _bench(runner, scored, setting, out, progress)
     drop: PairedDrop | None = None
     if reference is not None:
@@ -127,14 +127,21 @@ def _parity(
     reason: str,
     out: Measured,
     progress: Progress,
+    *,
+    edges: bool,
 ) -> Parity | None:
+    """edges: depth edges are compared with the teacher's, or with the float net's where there is no teacher."""
     names = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}", "ordinal_{}")
     if other is None or runner is None:
         for name in names if reason else ():
             out.metrics[name.format(suffix)] = Metric(value=None, not_measured=reason)
         return None
     parity = compare(
-        runner, other, setting.photos, progress=lambda d, t: progress(d, t, f"photographs, {suffix.replace('_', ' ')}")
+        runner,
+        other,
+        setting.photos,
+        edges=edges,
+        progress=lambda d, t: progress(d, t, f"photographs, {suffix.replace('_', ' ')}"),
     )
     worst = parity.worst
     n = parity.n - len(parity.undefined)
@@ -150,6 +157,16 @@ def _parity(
         out.metrics[name.format(suffix)] = Metric(
             value=value, unit="1", n=n, higher_is_better=higher, not_measured=missing
         )
+    if edges:
+        seen = sum(image.boundary_f1 is not None for image in parity.images)
+        for name, value in (("f1", parity.mean_boundary_f1), ("recall", parity.mean_boundary_recall)):
+            out.metrics[f"boundary_{name}_{suffix}"] = Metric(
+                value=value,
+                unit="1",
+                n=seen,
+                higher_is_better=True,
+                not_measured=None if value is not None else "no photograph on which the reference has a depth edge",
+            )
     out.details[f"parity_{suffix}"] = parity.model_dump(mode="json")
     return parity
 

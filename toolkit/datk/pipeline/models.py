@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from datk import targets
 from datk.artifact.manifest import FILE_NAME, read_manifest
+from datk.artifact.promotion import read_promoted
 from datk.depth.io_spec import Contract, Size
 from datk.depth.runner import Runner
 from datk.errors import DataError, UsageError
@@ -91,6 +92,21 @@ def find_artifact(path: Path) -> tuple[Path, Target | None]:
             return path, target
     known = sorted({t.suffix for t in targets.available().values()} | set(CHECKPOINT_SUFFIXES))
     raise UsageError(f"{path}: neither an artifact nor a checkpoint", hint=f"known endings: {' '.join(known)}")
+
+
+def promoted_artifact(run_dir: Path, target: str, size: Size | None = None) -> Path:
+    """Export folder of what a run stands behind of a target, of several sizes the first. Raises UsageError for none."""
+    of_target = [p for p in read_promoted(run_dir) if p.target == target]
+    found = [p for p in of_target if size is None or p.input_size == size]
+    if not found:
+        known = ", ".join(f"{p.target} {p.input_size[0]}x{p.input_size[1]}" for p in read_promoted(run_dir))
+        raise UsageError(
+            f"{run_dir} promotes nothing for '{target}'" + (f" at {size[0]}x{size[1]}" if size else ""),
+            hint=f"it has: {known}" if known else f"`datk promote {run_dir}` shows what it stands behind",
+        )
+    if found[0].artifact is None:
+        raise UsageError(f"{run_dir} promotes nothing for '{target}': {found[0].why}", hint="name an artifact: --model")
+    return run_dir / found[0].artifact
 
 
 def bucket_artifacts(artifact: Path, contract: Contract) -> dict[Size, Path]:

@@ -16,6 +16,7 @@ from datk.data.calibration_set import INDEX, is_calibration_set
 from datk.data.sources import open_images
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
+from datk.evaluate.target_verdict import STAGE_PREFIX
 from datk.pipeline.missing import require_all
 from datk.pipeline.stage import Stage
 from datk.pipeline.steps import (
@@ -29,6 +30,7 @@ from datk.pipeline.steps import (
     synthetic,
     teacher,
     validate,
+    verdict,
 )
 from datk.pipeline.steps.photos import keys_sha256
 from datk.pipeline.steps.weights import trained_size
@@ -43,6 +45,12 @@ EXPORT_CODE = (
     *("targets/pt2e.py", "targets/base.py", "targets/int8_layers.py", "targets/int8_record.py"),
     *("quantize/input_check.py", "quantize/layer_check.py", "evaluate/input_path.py"),
     "pipeline/steps/export_checks.py",
+)
+VERDICT_ROUNDS = 20
+"""Interleaved rounds at most: the interval of a ratio of medians is then a few per cent wide on a quiet machine."""
+VERDICT_CODE = (
+    *("evaluate/verdict_rule.py", "evaluate/verdict_statistics.py", "evaluate/statistics.py", "measure/timing.py"),
+    *("pipeline/running_cost.py", "pipeline/steps/verdict.py"),
 )
 DATA_CODE = ("data/sample.py", "data/order.py", "data/dataset.py", "data/adapters", "data/quarantine.py")
 
@@ -239,9 +247,35 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
         suffix = f"-{size[0]}x{size[1]}" if len(sizes) > 1 else ""
         if any(p == "int8" for p in precisions):
             own.append(_quantize(target, size, suffix))
-        for precision in precisions:
-            own += _artifact_stages(recipe, section, target, precision, size, sizes, options, teachers)
+        built = [_artifact_stages(recipe, section, target, p, size, sizes, options, teachers) for p in precisions]
+        own += [stage for pair in built for stage in pair]
+        members = [
+            verdict.Member(p, export.name, measured.name)
+            for p, (export, measured) in zip(precisions, built, strict=True)
+        ]
+        own.append(_verdict(recipe, target, size, suffix, members))
     return own
+
+
+def _verdict(recipe: Recipe, target: Target, size: Size, suffix: str, members: list[verdict.Member]) -> Stage:
+    rounds = min(recipe.validation.latency_runs, VERDICT_ROUNDS)
+    return Stage(
+        name=f"{STAGE_PREFIX}{target.name}{suffix}",
+        verb="verdict",
+        title=f"which {target.name} precision to ship at {size[0]}x{size[1]}",
+        run=partial(verdict.run, target, size, members, rounds, recipe.photos),
+        section={
+            "target": target.name,
+            "input_size": list(size),
+            "precisions": [m.precision for m in members],
+            "rounds": rounds,
+            "validation": recipe.photos.validation,
+        },
+        needs=tuple(name for m in members for name in (m.export, m.validate)),
+        any_of=tuple(m.validate for m in members),
+        tools=("numpy", *target.tools),
+        code=(*VERDICT_CODE, _room_of(target)),
+    )
 
 
 def _artifact_stages(

@@ -10,6 +10,7 @@ import yaml
 from datk.artifact.manifest import Manifest
 from datk.config.schema import Recipe
 from datk.pipeline.execute import Planned, Selection, execute, plan_stages
+from datk.pipeline.promotion import refresh
 from datk.pipeline.route import stages_of
 from datk.pipeline.stage import Reporter
 from datk.pipeline.steps import weights
@@ -70,6 +71,7 @@ def run(
         _read_checkpoints(recipe)
     text = recipe_text(keep or recipe)
     executed = execute(stages, run_dir, selection, seed=recipe.seed, recipe_text=text, reporter=reporter, jobs=jobs)
+    refresh(run_dir)
     if selection.until is not None:
         return RunResult(run_dir, executed.manifests, executed.failures)
     reporter.stage("report", "write the report", "running")

@@ -76,6 +76,8 @@ class Stage:
     section: dict[str, Any]
     """Everything of the recipe this stage depends on, as JSON."""
     needs: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    """Of `needs`: where some have failed it runs with what is left, as long as one of these is."""
     files: tuple[tuple[str, str, str], ...] = ()
     """(role, path, sha256) of the user's own files it reads."""
     tools: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from datk import targets
 from datk.artifact.manifest import FILE_NAME, Manifest, read_manifest
+from datk.artifact.promotion import PROMOTED, read_promoted
 from datk.artifact.signature import check_signature
 from datk.artifact.verify import CONTRACT, Check, Lacks, NotAnExport, verify
 from datk.depth.io_spec import Contract
@@ -84,7 +85,27 @@ def _manifest_checks(folder: Path) -> list[Check]:
     found += _agreement(manifest, contract)
     if manifest.verdict is not None and manifest.verdict.status == "rejected":
         found.append(Check("verdict", "failed", f"rejected: {'; '.join(manifest.verdict.reasons)}", FILE_NAME))
-    return found
+    return [*found, *_promotion(folder, manifest)]
+
+
+def _promotion(folder: Path, manifest: Manifest) -> list[Check]:
+    """In a run with verdicts: whether this is the artifact it stands behind. Not being it is told, not a failure."""
+    size = manifest.contract.input_size if manifest.contract is not None else None
+    try:
+        listed = read_promoted(folder.resolve().parent)
+    except DataError as error:
+        return [Check("promoted", "failed", error.message, PROMOTED)]
+    place = (manifest.facts.get("target"), size)
+    mine = next((p for p in listed if (p.target, p.input_size) == place), None)
+    if mine is None:
+        return []
+    digest = next((o.sha256 for o in manifest.outputs if o.path == manifest.facts.get("artifact")), None)
+    if digest is not None and digest == mine.sha256:
+        by = f"by {mine.by}: {mine.why}" if mine.by else f"by the verdict: {mine.verdict}"
+        return [Check("promoted", "passed", by, PROMOTED)]
+    return [
+        Check("promoted", "not_measured", f"the run stands behind {mine.precision or 'nothing'}: {mine.why}", PROMOTED)
+    ]
 
 
 def _agreement(manifest: Manifest, contract: Contract) -> list[Check]:

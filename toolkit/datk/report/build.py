@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from datk.artifact.files import write_json, write_text
 from datk.report.pictures import Grid, picture_grid
 from datk.report.plot import accuracy_plots
+from datk.report.ship_table import COLUMNS as SHIP_COLUMNS
+from datk.report.ship_table import RULE, ship_table
 from datk.report.summary import RunSummary, json_safe, summarise
 from datk.report.table import (
     COLUMNS,
@@ -56,6 +58,12 @@ def summary_table(run_dir: Path) -> VerdictTable:
     return verdict_table(summarise(run_dir))
 
 
+def sentences(run_dir: Path) -> list[str]:
+    """What to ship, one line a target. Raises UsageError when run_dir is no run folder."""
+    summary = summarise(run_dir)
+    return [target.headline for target in ship_table(summary.verdicts, summary.promoted).targets]
+
+
 def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> str:
     """Fill one of datk.report's templates; everything is escaped for the format the template writes."""
     return str(
@@ -66,6 +74,9 @@ def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> s
             table=verdict_table(summary),
             columns=COLUMNS,
             headline=headline(summary),
+            ship=ship_table(summary.verdicts, summary.promoted),
+            ship_columns=SHIP_COLUMNS,
+            ship_rule=RULE,
             grid=grid,
             plots=accuracy_plots(summary) if grid is not None else [],
             written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

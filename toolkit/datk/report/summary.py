@@ -11,9 +11,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from datk.artifact.manifest import FILE_NAME, Dataset, Manifest, Metric, OutputRef, Weights, read_manifest
+from datk.artifact.promotion import Promoted, read_promoted
 from datk.artifact.provenance import datk_version
 from datk.depth.io_spec import Contract
 from datk.errors import DataError, UsageError
+from datk.evaluate.target_verdict import STAGE_PREFIX, TargetVerdict, read_verdict
 from datk.report.farm_rows import PREFIX, device_rows
 from datk.targets.base import PRECISIONS
 
@@ -26,7 +28,13 @@ ROUTE = {
     "60-validate-student": "Float student against the teacher and the bench",
 }
 """Stages every full run has, in order. Quantise, export and validate come once per target and precision."""
-_PREFIXES = {"40-quantize-": "Quantise", "50-export-": "Export", "60-validate-": "Validate", "70-farm-": "On device"}
+_PREFIXES = {
+    "40-quantize-": "Quantise",
+    "50-export-": "Export",
+    "60-validate-": "Validate",
+    STAGE_PREFIX: "Which to ship:",
+    "70-farm-": "On device",
+}
 
 StageStatus = Literal["done", "failed", "not run", "unfinished", "unreadable"]
 VerdictStatus = Literal["passed", "rejected", "not validated", "reference"]
@@ -110,6 +118,10 @@ class RunSummary(_Summary):
     student: Artifact | None
     on_devices: list[Artifact] = Field(default_factory=list)
     """The same artifacts on devices of the farm; facts.device names which."""
+    verdicts: list[TargetVerdict] = Field(default_factory=list)
+    """Which precision of each target to ship, and why."""
+    promoted: list[Promoted] = Field(default_factory=list)
+    """What the run stands behind: by verdict, or by whoever overrode it."""
     stages: list[Stage]
     notes: list[str]
     """What could not be read or shown, in words."""
@@ -252,6 +264,25 @@ def _artifact(name: str, export: Manifest | None, validate: Manifest | None, sce
     )
 
 
+def _verdicts(folders: list[Path], notes: list[str]) -> list[TargetVerdict]:
+    """Of every 65-verdict stage that is done; a damaged one is a note."""
+    found = []
+    for folder in sorted(folders):
+        try:
+            found.append(read_verdict(folder))
+        except DataError as error:
+            notes.append(f"{folder.name}: not shown ({error.message})")
+    return found
+
+
+def _promoted(run_dir: Path, notes: list[str]) -> list[Promoted]:
+    try:
+        return list(read_promoted(run_dir))
+    except DataError as error:
+        notes.append(error.message)
+        return []
+
+
 def _recipe_name(run_dir: Path, notes: list[str]) -> str:
     path = run_dir / "00-recipe.yaml"
     if not path.is_file():
@@ -330,6 +361,8 @@ def summarise(run_dir: Path) -> RunSummary:
             Artifact(**{**row, "metrics": _sound(row["metrics"])})
             for row in device_rows([f for f in folders if f.name.startswith(PREFIX)], notes)
         ],
+        verdicts=_verdicts([run_dir / name for name in manifests if name.startswith(STAGE_PREFIX)], notes),
+        promoted=_promoted(run_dir, notes),
         stages=sorted(stages, key=lambda stage: stage.folder),
         notes=notes,
     )
