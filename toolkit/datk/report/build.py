@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datk.artifact.files import write_json, write_text
+from datk.report.pareto import draw_pareto, pareto_plot
 from datk.report.pictures import Grid, picture_grid
 from datk.report.plot import accuracy_plots
 from datk.report.ship_table import COLUMNS as SHIP_COLUMNS
@@ -58,6 +60,11 @@ def summary_table(run_dir: Path) -> VerdictTable:
     return verdict_table(summarise(run_dir))
 
 
+def write_pareto(run_dirs: Sequence[Path], path: Path) -> list[str]:
+    """The Pareto picture of several runs, of several sizes for example. Returns what is not drawn; raises UsageError."""
+    return draw_pareto([summarise(run_dir) for run_dir in run_dirs], path)
+
+
 def sentences(run_dir: Path) -> list[str]:
     """What to ship, one line a target. Raises UsageError when run_dir is no run folder."""
     summary = summarise(run_dir)
@@ -78,7 +85,7 @@ def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> s
             ship_columns=SHIP_COLUMNS,
             ship_rule=RULE,
             grid=grid,
-            plots=accuracy_plots(summary) if grid is not None else [],
+            plots=[*accuracy_plots(summary), *pareto_plot(summary)] if grid is not None else [],
             written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )

@@ -6,9 +6,13 @@ import base64
 import io
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from datk.artifact.manifest import Metric
 from datk.report.summary import Artifact, RunSummary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart by colour-blind readers."""
@@ -39,7 +43,6 @@ def _scatter(
 ) -> str:
     """Draw one plot, x logarithmic; colours and markers are the same in every plot. Returns an SVG data URI."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
@@ -82,9 +85,16 @@ def _scatter(
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(0.12)
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        buffer = io.BytesIO()
-        undated = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=undated)
+        return svg_uri(figure)
+
+
+def svg_uri(figure: Figure) -> str:
+    """A matplotlib figure as an SVG data URI: no date, nothing of the machine."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    buffer = io.BytesIO()
+    undated = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=undated)
     svg = buffer.getvalue().decode("utf-8")
     svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
