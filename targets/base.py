@@ -90,7 +90,7 @@ class Target:
     profiler: str | None = None
     """(artifact: Path, contract: Contract, image: NDArray, runs: int) -> datk.targets.op_times.OpTimes, operator by
     operator as `latency_runner` runs it; None when the runtime tells no operator's time."""
-    no_profile: str = ""
+    no_profile: str = "this target names no profiler"
     """Why there is no profiler."""
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     """Label of a runner -> what it is not: its speed and memory say nothing of what the target ships to."""

@@ -75,6 +75,19 @@ def test_contract_says_all_an_app_must_know(built, toy, name, precision):
 
 
 @each_case
+def test_tells_where_its_time_goes_or_why_it_cannot(built, toy, name, precision):
+    made = built(name, precision)
+    if made.target.profiler is None:
+        assert made.target.no_profile
+        return
+    times = made.target.load(made.target.profiler)(made.result.artifact, made.result.contract, toy.images[0], 2)
+    assert times.total_ms > 0 and times.by_op
+    assert sum(times.share(kind) for kind in ("integer", "float", "convert", "move")) == pytest.approx(1)
+    if precision in ("fp32", "fp16"):
+        assert times.share("float") > 0.9 and times.share("integer") == 0, times.by_op
+
+
+@each_case
 def test_follows_torch_within_the_tolerance_of_its_precision(built, toy, name, precision):
     made = built(name, precision)
     if made.target.runner is None:

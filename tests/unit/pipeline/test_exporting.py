@@ -31,6 +31,15 @@ def test_a_run_keeps_its_earlier_targets_and_precisions(run_dir: Path) -> None:
     assert [(t.name, t.precisions) for t in plan.whole.targets] == [("onnx", ("fp32", "int8")), ("tflite", ("int8",))]
 
 
+def test_what_the_run_holds_already_of_a_target_is_compared_with_what_is_added(run_dir: Path) -> None:
+    (run_dir / "50-export-onnx-fp32").mkdir()
+    (run_dir / "50-export-onnx-fp32" / "manifest.json").write_text("{}")
+    plan = plan_export(ExportRequest(targets=("onnx",), run=run_dir, precisions=("int8",)))
+    assert plan.recipe.targets[0].precisions == ("fp32", "int8")
+    other = plan_export(ExportRequest(targets=("onnx",), run=run_dir, precisions=("int8",), input_sizes=((28, 42),)))
+    assert other.recipe.targets[0].precisions == ("int8",), "another size is another verdict"
+
+
 def test_options_that_belong_to_a_checkpoint_are_refused_without_one(run_dir: Path) -> None:
     with pytest.raises(UsageError, match="--teacher goes with --checkpoint"):
         plan_export(ExportRequest(targets=("onnx",), run=run_dir, teacher="t.pth"))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from datk import targets
+from datk.artifact.manifest import FILE_NAME
 from datk.config.load import load_recipe, recipe_from_dict
 from datk.config.schema import CheckpointsSection, Recipe, TargetSection
 from datk.depth.io_spec import Size
 from datk.errors import UsageError
 from datk.pipeline.execute import Selection
-from datk.pipeline.runs import ROOT, STUDENT, newest_run
+from datk.pipeline.route import default_input_size
+from datk.pipeline.runs import EXPORT_PREFIX, ROOT, STUDENT, newest_run
 from datk.pipeline.ship.chain import chain_of_recipe, refuse_unless_commercial
 from datk.pipeline.steps.teacher import spec_of
 
@@ -124,6 +126,7 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
                 f"{flag} goes with --checkpoint", hint="an export of a run uses that run's own teacher and folder"
             )
     kept = load_recipe(run_dir / "00-recipe.yaml")
+    sections = tuple(_beside_what_is_built(s, kept, run_dir) for s in sections)
     update: dict[str, Any] = {"targets": sections, "checkpoints": _own_copies(kept, run_dir)}
     if request.calibration is not None:
         update["quantize"] = kept.quantize.model_copy(update={"images": str(request.calibration)})
@@ -138,6 +141,20 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
     whole = recipe.model_copy(update={"targets": merged, "checkpoints": kept.checkpoints})
     said = [f"no --checkpoint: the student of {run_dir}"] if request.run is None else []
     return ExportPlan(recipe, whole, run_dir, Selection(first="validate-student"), said)
+
+
+def _beside_what_is_built(section: TargetSection, kept: Recipe, run_dir: Path) -> TargetSection:
+    """With the precisions of the target that the run holds already at the same sizes: a verdict compares them all."""
+    before = next((s for s in kept.targets if s.name == section.name), None)
+    if before is None or section.precisions is None or before.options:
+        return section
+    default = default_input_size(kept)
+    if before.sizes(default) != section.sizes(default):
+        return section
+    earlier = before.precisions or targets.get(section.name).default_precisions
+    folders = {p: f"{EXPORT_PREFIX}{section.name}-{p}" for p in earlier}
+    built = [p for p, f in folders.items() if any((*run_dir.glob(f"{f}/{FILE_NAME}"), *run_dir.glob(f"{f}-[0-9]*x*")))]
+    return section.model_copy(update={"precisions": tuple(dict.fromkeys((*built, *section.precisions)))})
 
 
 def _own_copies(kept: Recipe, run_dir: Path) -> CheckpointsSection:

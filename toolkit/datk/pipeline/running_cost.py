@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ def running_cost(target: Target, artifact: Path, contract: Contract, image: NDAr
     before. A process that dies is a not-measured record, not an error: the artifact was judged elsewhere.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
         try:
             said = pool.submit(_measure, target, artifact, contract, image).result()
         except BrokenProcessPool:
@@ -74,9 +75,14 @@ def _shares(shares: dict[str, float], reason: str) -> dict[str, Metric]:
     return {
         f"{kind}_time_share": Metric(value=shares[kind], unit="1", n=PROFILED_RUNS, higher_is_better=False)
         if kind in shares
-        else Metric(value=None, unit="1", not_measured=reason or "this target has no profiler")
+        else Metric(value=None, unit="1", not_measured=reason)
         for kind in ("float", "convert")
     }
+
+
+def _begin() -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears Ctrl-C and ends this one
 
 
 def _measure(target: Target, artifact: Path, contract: Contract, image: NDArray[np.uint8]) -> _Said:

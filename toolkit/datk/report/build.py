@@ -61,7 +61,7 @@ def summary_table(run_dir: Path) -> VerdictTable:
 
 
 def write_pareto(run_dirs: Sequence[Path], path: Path) -> list[str]:
-    """The Pareto picture of several runs, of several sizes for example. Returns what is not drawn; raises UsageError."""
+    """The Pareto picture of several runs, of several sizes for example. Returns what is not drawn."""
     return draw_pareto([summarise(run_dir) for run_dir in run_dirs], path)
 
 
