@@ -50,3 +50,16 @@ def test_a_checkpoint_is_its_own_reference_and_says_so(tmp_path: Path) -> None:
     assert plan.run_dir == Path("runs/my-weights")
     assert plan.recipe.checkpoints.teacher is None
     assert any("reference: self" in line for line in plan.said)
+
+
+def test_other_calibration_photographs_do_not_quantise_anew_what_was_not_asked_for(run_dir: Path) -> None:
+    recipe = run_dir / "00-recipe.yaml"
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("[fp32]", "[fp32, int8]"), encoding="utf-8")
+    for precision in ("fp32", "int8"):
+        folder = run_dir / f"50-export-onnx-{precision}"
+        folder.mkdir()
+        (folder / "manifest.json").write_text("{}")
+    asked = {"targets": ("onnx",), "run": run_dir, "precisions": ("int8-weights",)}
+    assert plan_export(ExportRequest(**asked)).recipe.targets[0].precisions == ("fp32", "int8", "int8-weights")
+    other = plan_export(ExportRequest(**asked, calibration=run_dir))
+    assert other.recipe.targets[0].precisions == ("fp32", "int8-weights")

@@ -13,6 +13,7 @@ from datk.config.load import load_recipe, recipe_from_dict
 from datk.config.schema import CheckpointsSection, Recipe, TargetSection
 from datk.depth.io_spec import Size
 from datk.errors import UsageError
+from datk.evaluate.verdict_rule import FLOAT
 from datk.pipeline.execute import Selection
 from datk.pipeline.route import default_input_size
 from datk.pipeline.runs import EXPORT_PREFIX, ROOT, STUDENT, newest_run
@@ -126,7 +127,8 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
                 f"{flag} goes with --checkpoint", hint="an export of a run uses that run's own teacher and folder"
             )
     kept = load_recipe(run_dir / "00-recipe.yaml")
-    sections = tuple(_beside_what_is_built(s, kept, run_dir) for s in sections)
+    others = request.calibration is None  # other calibration photographs are no reason to quantise the others anew
+    sections = tuple(_beside_what_is_built(s, kept, run_dir, quantised=others) for s in sections)
     update: dict[str, Any] = {"targets": sections, "checkpoints": _own_copies(kept, run_dir)}
     if request.calibration is not None:
         update["quantize"] = kept.quantize.model_copy(update={"images": str(request.calibration)})
@@ -143,8 +145,11 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
     return ExportPlan(recipe, whole, run_dir, Selection(first="validate-student"), said)
 
 
-def _beside_what_is_built(section: TargetSection, kept: Recipe, run_dir: Path) -> TargetSection:
-    """With the precisions of the target that the run holds already at the same sizes: a verdict compares them all."""
+def _beside_what_is_built(section: TargetSection, kept: Recipe, run_dir: Path, *, quantised: bool) -> TargetSection:
+    """With the precisions of the target that the run holds already at the same sizes: a verdict compares them all.
+
+    quantised: the weaker ones as well, not the float ones alone.
+    """
     before = next((s for s in kept.targets if s.name == section.name), None)
     if before is None or section.precisions is None or before.options:
         return section
@@ -152,7 +157,7 @@ def _beside_what_is_built(section: TargetSection, kept: Recipe, run_dir: Path) -
     if before.sizes(default) != section.sizes(default):
         return section
     earlier = before.precisions or targets.get(section.name).default_precisions
-    folders = {p: f"{EXPORT_PREFIX}{section.name}-{p}" for p in earlier}
+    folders = {p: f"{EXPORT_PREFIX}{section.name}-{p}" for p in earlier if quantised or p in FLOAT}
     built = [p for p, f in folders.items() if any((*run_dir.glob(f"{f}/{FILE_NAME}"), *run_dir.glob(f"{f}-[0-9]*x*")))]
     return section.model_copy(update={"precisions": tuple(dict.fromkeys((*built, *section.precisions)))})
 
