@@ -3,7 +3,8 @@
 Residual adds, LayerNorm, softmax, both attention matmuls, the patch embedding and the last head
 convolutions stay in float: they lose most accuracy for least speed (LayerNorm variances and massive
 activations in DINOv2, probabilities below one int8 step, the dense output's scale). Each target's
-scheme.py says how its compiler wants the rest.
+scheme.py says how its compiler wants the rest. A net of convolutions alone has neither attention nor LayerNorm: where
+outputs are quantised, its adds are too, or each would leave int8 and come back.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ _LINEARS = (torch.ops.aten.linear.default,)
 _CONVS = (torch.ops.aten.conv2d.default,)
 _TRANSPOSED = (torch.ops.aten.conv_transpose2d.input,)
 _RELUS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
+_CLAMPS = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
+_ADDS = (torch.ops.aten.add.Tensor,)
+_NOT_CONVOLUTIONAL = (
+    *_LINEARS,
+    torch.ops.aten.matmul.default,
+    torch.ops.aten.softmax.int,
+    torch.ops.aten.layer_norm.default,
+)
 _EPS = 2.0**-24
 
 
@@ -80,6 +89,11 @@ class LinearConvQuantizer(Quantizer):
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Write a QuantizationAnnotation on every selected node of an exported program."""
+        for node in self.adds(model):
+            inputs = dict.fromkeys(node.all_input_nodes, self._activation)
+            node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+                input_qspec_map=inputs, output_qspec=self._activation, _annotated=True
+            )
         for node in self._nodes(model):
             data, weight = node.args[0], node.args[1]
             assert isinstance(data, Node) and isinstance(weight, Node)
@@ -92,6 +106,13 @@ class LinearConvQuantizer(Quantizer):
             if result is not None:
                 result.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(output_qspec=self._activation, _annotated=True)
         return model
+
+    def adds(self, model: GraphModule) -> list[Node]:
+        """The adds of two activations that this quantizer quantises: of a convolutional net, where outputs are."""
+        if not (self.quantize_outputs and is_convolutional(model)):
+            return []
+        found = [node for node in model.graph.nodes if node.target in _ADDS and len(node.all_input_nodes) == 2]
+        return [node for node in found if all(source.op != "get_attr" for source in node.all_input_nodes)]
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: annotate() writes only what every supported compiler takes."""
@@ -129,6 +150,12 @@ def weighted_nodes(program: GraphModule) -> list[Node]:
     """Linears, convolutions and transposed convolutions of a float or quantised program, in graph order."""
     kinds = (*_LINEARS, *_CONVS, *_TRANSPOSED)
     return [node for node in program.graph.nodes if node.op == "call_function" and node.target in kinds]
+
+
+def is_convolutional(program: GraphModule) -> bool:
+    """Whether the net multiplies by weights in convolutions alone: no linear, attention or LayerNorm."""
+    targets = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    return not targets.isdisjoint(_CONVS) and targets.isdisjoint(_NOT_CONVOLUTIONAL)
 
 
 def layer_names(program: GraphModule) -> list[str]:
@@ -174,6 +201,9 @@ def _weight_spec(*, per_channel: bool) -> QuantizationSpec:
 
 
 def _fused_relu(node: Node) -> Node | None:
-    """The ReLU that alone reads this node's result: a compiler fuses the two, so its output is the op's."""
+    """The ReLU or ReLU6 that alone reads this node's result: a compiler fuses the two, so its output is the op's."""
     users = list(node.users)
-    return users[0] if len(users) == 1 and users[0].target in _RELUS else None
+    if len(users) != 1:
+        return None
+    clamped = users[0].target in _CLAMPS and users[0].args[1:2] == (0.0,)
+    return users[0] if clamped or users[0].target in _RELUS else None

@@ -1,9 +1,16 @@
-"""Exponential moving average of the weights (Polyak averaging), kept in float32 beside the net."""
+"""Exponential moving average of the weights (Polyak averaging), kept in float32 beside the net.
+
+A BatchNorm's running statistics are averaged like weights: those of the last step belong to the last step's weights.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+
+STATISTICS = (".running_mean", ".running_var")
 
 
 class WeightAverage:
@@ -15,21 +22,19 @@ class WeightAverage:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.values = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+        self.values = {n: p.detach().clone() for n, p in _averaged(module)}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in module.named_parameters():
-            if name in self.values:
-                self.values[name].lerp_(parameter, 1 - decay)
+        for name, value in _averaged(module):
+            self.values[name].lerp_(value, 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        for name, parameter in module.named_parameters():
-            if name in self.values:
-                parameter.copy_(self.values[name])
+        for name, value in _averaged(module):
+            value.copy_(self.values[name])
 
     def state(self) -> dict[str, int | dict[str, Tensor]]:
         return {"updates": self.updates, "values": self.values}
@@ -40,3 +45,9 @@ class WeightAverage:
         self.updates = state["updates"]
         for name, value in self.values.items():
             value.copy_(values[name])
+
+
+def _averaged(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors that learn or follow what learns."""
+    yield from ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+    yield from ((name, buffer) for name, buffer in module.named_buffers() if name.endswith(STATISTICS))

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from datk.config.train_sections import ScheduleSection
 from datk.models.backbones import Backbone
 from datk.models.dinov2 import Block, DinoV2
+from datk.models.mobile import MobileEncoder
 from datk.train.world import World
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def lay_out(step: StepModule, section: ScheduleSection, world: World, device: to
         encoder.gradient_checkpointing = section.activation_checkpointing
         if isinstance(encoder, Backbone):
             blocks += encoder.blocks
+    blocks += [block for encoder in step.modules() if isinstance(encoder, MobileEncoder) for block in encoder.blocks]
     if section.compile:
         for block in blocks:
             block.compile()

@@ -210,6 +210,8 @@ def require_fit(planned: Plan) -> None:
         hint = "take a smaller --size or a machine with more memory"
         if images >= 1:
             hint = f"schedule.micro_batch: {images} would fit and gives the same steps"
+            if planned.net == "mobile":
+                hint = f"schedule.micro_batch: {images} would fit; BatchNorm then sees so many images at once"
         raise EnvironmentLacks(f"training does not fit: {planned.arithmetic()}", hint=hint)
 
 

@@ -49,7 +49,7 @@ def build(request: BuildRequest) -> BuildResult:
     )
     layers = None
     if request.precision == "int8":
-        layers = (*quantised_layers(request.module), _numbers(request.module))
+        layers = (*quantised_layers(request.module), *_numbers(request.module))
     started = time.perf_counter()
     content = convert(request.module, request.input_size, log=request.out / LOG, quantised=layers is not None)
     if request.precision == "fp16":
@@ -155,16 +155,17 @@ def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
         if name not in wanted:
             continue
         weight = node.args[1]
-        layers.append(Layer.from_torch(name, tuple(_weight_shape(program, weight))))
+        depthwise = "conv2d" in str(node.target) and len(node.args) > 6 and node.args[6] != 1
+        layers.append(Layer.from_torch(name, tuple(_weight_shape(program, weight)), depthwise=depthwise))
         if "dequantize" not in str(weight.target):
             plain.append(name)
     return layers, plain
 
 
-def _numbers(program: torch.nn.Module) -> list[Int8Layer]:
-    """What the weights and input scales of a quantised program are worth."""
+def _numbers(program: torch.nn.Module) -> tuple[list[Int8Layer], int]:
+    """What the weights and input scales of a quantised program are worth, and how many of its adds are quantised."""
     assert isinstance(program, GraphModule)
-    return program_layers(program)
+    return program_layers(program), len(scheme().quantizer.adds(program))
 
 
 def check_runtime(artifact: Path, contract: Contract) -> dict[str, Any]:
@@ -185,8 +186,8 @@ def check_runtime(artifact: Path, contract: Contract) -> dict[str, Any]:
     }
 
 
-Meant = tuple[list[Layer], list[str], list[Int8Layer]]
-"""Layers the scheme selects, those of them left in float, and the quantised ones' numbers."""
+Meant = tuple[list[Layer], list[str], list[Int8Layer], int]
+"""Layers the scheme selects, those of them left in float, the quantised ones' numbers, and how many adds it selects."""
 
 
 def _lint(artifact: Path, precision: str, layers: Meant | None) -> dict[str, dict[str, Any]]:
@@ -194,7 +195,8 @@ def _lint(artifact: Path, precision: str, layers: Meant | None) -> dict[str, dic
         return {"compressed-weights": lint_weights(artifact, precision)}
     if layers is None:
         return {"weights": lint_float(artifact, precision)}
-    return {int8_record.NAME: lint_int8(artifact, layers[0], not_quantised=layers[1], program=layers[2])}
+    wanted, plain, numbers, adds = layers
+    return {int8_record.NAME: lint_int8(artifact, wanted, not_quantised=plain, program=numbers, adds=adds)}
 
 
 def _weight_shape(program: GraphModule, node: Any) -> torch.Size:

@@ -41,11 +41,14 @@ class Layer:
 
     name: str
     shape: tuple[int, ...]
-    """Weight as LiteRT stores it (output channels, height, width, input channels), sides of 1 left out."""
+    """Weight as LiteRT stores it, (output channels, height, width, input channels) or, depthwise, (1, height, width,
+    channels); sides of 1 left out."""
 
     @classmethod
-    def from_torch(cls, name: str, shape: tuple[int, ...]) -> Layer:
-        """shape: torch's (out, in) of a linear or (out, in, kh, kw) of a convolution."""
+    def from_torch(cls, name: str, shape: tuple[int, ...], *, depthwise: bool = False) -> Layer:
+        """shape: torch's (out, in) of a linear or (out, in, kh, kw) of a convolution; (out, 1, kh, kw) if depthwise."""
+        if depthwise:
+            return cls(name, stored_shape((*shape[2:], shape[0])))
         return cls(name, stored_shape((shape[0], *shape[2:], shape[1])))
 
 
@@ -126,12 +129,12 @@ def read_graph(path: Path) -> Graph:
             channels = weight.shape[3] if kind == "DEPTHWISE_CONV_2D" else weight.shape[0]
             name = tensors[op.outputs[0]].name.decode(errors="replace")
             raw = model.buffers[weight.buffer].data
-            numbers = types[weight.type] == "INT8" and kind in ("FULLY_CONNECTED", "CONV_2D")
+            numbers = types[weight.type] == "INT8" and kind in ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
             weighted.append(
                 WeightedOp(
                     kind=kind,
                     name=name,
-                    numbers=_numbers(name, weight, raw, tensors[data]) if numbers else None,
+                    numbers=_numbers(kind, name, weight, raw, tensors[data]) if numbers else None,
                     nbytes=len(raw),
                     unpacked=op.inputs[1] in unpacked,
                     shape=stored_shape(weight.shape),
@@ -145,14 +148,18 @@ def read_graph(path: Path) -> Graph:
     return Graph(tuple(weighted), int8_kinds, edges)
 
 
-def _numbers(name: str, weight: Any, raw: Any, data: Any) -> Int8Layer | None:
+def _numbers(kind: str, name: str, weight: Any, raw: Any, data: Any) -> Int8Layer | None:
     """Dequantised weights, (out, rest in torch's order), and the scale of the input; None without scales."""
     scales = weight.quantization.scale if weight.quantization is not None else None
     if scales is None:
         return None
     stored = np.frombuffer(np.asarray(raw, np.uint8).tobytes(), np.int8).reshape(weight.shape).astype(np.float32)
-    array = stored * np.asarray(scales, np.float32).reshape(-1, *[1] * (stored.ndim - 1))
-    if array.ndim == 4:  # (out, height, width, in)
+    factors = np.asarray(scales, np.float32)
+    if kind == "DEPTHWISE_CONV_2D":  # (1, height, width, channels)
+        array = (stored * factors).transpose(3, 0, 1, 2)
+    else:
+        array = stored * factors.reshape(-1, *[1] * (stored.ndim - 1))
+    if array.ndim == 4 and kind != "DEPTHWISE_CONV_2D":  # (out, height, width, in)
         array = array.transpose(0, 3, 1, 2)
     steps = data.quantization.scale if data.quantization is not None else None
     return Int8Layer(name.rsplit("/", 1)[-1], rows(array), None if steps is None else float(steps[0]))
@@ -164,12 +171,18 @@ def _edge(op: Any, graph: Any, kind: str) -> bool:
 
 
 def lint_int8(
-    path: Path, wanted: Sequence[Layer], *, not_quantised: Sequence[str] = (), program: Sequence[Int8Layer] = ()
+    path: Path,
+    wanted: Sequence[Layer],
+    *,
+    not_quantised: Sequence[str] = (),
+    program: Sequence[Int8Layer] = (),
+    adds: int = 0,
 ) -> dict[str, Any]:
     """The check `int8-scheme` on a saved file: every wanted layer in int8 per channel, nothing fragile in int8.
 
     wanted: the layers the scheme selects. not_quantised: those among them the program left in float. program: the
-    quantised program's layers, whose weights and input scales the file must hold.
+    quantised program's layers, whose weights and input scales the file must hold. adds: how many adds the scheme
+    quantises (of a net of convolutions alone); one more is fragile, one less is reported.
     """
     graph = read_graph(path)
     in_int8 = [op for op in graph.weighted if op.runs_in == "int8"]
@@ -183,8 +196,11 @@ def lint_int8(
     implied = len(in_int8) - (len(wanted) - len(missing)) - sum(op.kind == "TRANSPOSE_CONV" for op in in_int8)
     if implied > 0:
         other.append(f"{implied} layers run in int8 though the scheme keeps them in float")
+    if graph.int8_kinds["ADD"] < adds:
+        other.append(f"{graph.int8_kinds['ADD']} adds run in int8, the scheme quantises {adds}")
     if graph.edges != ("UINT8", "FLOAT32"):
         other.append(f"input and output are {graph.edges}, expected UINT8 and FLOAT32")
+    kept = MAY_BE_INT8 | ({"ADD"} if 0 < graph.int8_kinds["ADD"] <= adds else set())
     numbers = [op.numbers for op in in_int8 if op.numbers is not None]
     findings = Int8Findings(
         meant=len(wanted),
@@ -193,7 +209,7 @@ def lint_int8(
         int8_weight_bytes=sum(op.nbytes for op in graph.weighted if op.weight == "INT8"),
         not_int8=[*missing, *not_quantised],
         float_weights=fake,
-        fragile=[f"{n} {kind}" for kind, n in sorted(graph.int8_kinds.items()) if kind not in MAY_BE_INT8],
+        fragile=[f"{n} {kind}" for kind, n in sorted(graph.int8_kinds.items()) if kind not in kept],
         per_tensor=[op.name for op in in_int8 if not op.per_channel],
         scales=differing(numbers, program) if program else [],
         other=other,

@@ -21,6 +21,7 @@ synthetic images. Example: datk distill --size small --budget 10m
 class Size(StrEnum):
     """Students datk has."""
 
+    mobile = "mobile"
     tiny = "tiny"
     small = "small"
     base = "base"

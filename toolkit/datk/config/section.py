@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from datk.depth.io_spec import PATCH
 
 NetSize = Literal["tiny", "small", "base", "large", "giant"]
+StudentSize = Literal["mobile", "tiny", "small", "base", "large", "giant"]
+"""mobile: convolutions alone (datk.models.mobile); the others have a DINOv2 encoder."""
 
 
 def _two_nearest(side: int) -> str:

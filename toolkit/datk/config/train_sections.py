@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from datk.config.augment_section import AugmentSection as AugmentSection
 from datk.config.beyond_sections import CrossContextSection, EncoderSection, LabelledSection
 from datk.config.loss_section import LossSection as LossSection
-from datk.config.section import Bucket, Fraction, NetSize, PathText, StrictSection
+from datk.config.section import Bucket, Fraction, NetSize, PathText, StrictSection, StudentSize
 from datk.depth.io_spec import PATCH
 
 
@@ -140,10 +140,14 @@ class PseudoLabelSection(StrictSection):
     """Threads of arithmetic a worker has on a CPU. They change the last bits, so they belong to the job."""
 
 
+SMALLEST_MOBILE = 42
+"""Pixels; below it the coarsest map of `mobile` has one value a channel, of which there is no variance."""
+
+
 class StudentSection(StrictSection):
     """The student: distilled from pseudo-labelled real photographs only, unless a key says otherwise."""
 
-    size: NetSize = "small"
+    size: StudentSize = "small"
     """Preset of the net."""
     encoder: EncoderSection | None = None
     """An encoder of another family in DINOv2's place; the preset then sizes the head (and a random encoder)."""
@@ -209,6 +213,20 @@ class StudentSection(StrictSection):
             raise ValueError("cross_context and augment.cutmix exclude each other: a pasted picture has no closer look")
         if self.encoder is not None and self.init != "scratch":
             raise ValueError("encoder goes with init: scratch; its own weights are named in encoder.weights")
+        return self
+
+    @model_validator(mode="after")
+    def _convolutional(self) -> Self:
+        if self.size != "mobile":
+            return self
+        if self.encoder is not None:
+            raise ValueError("size: mobile has its own encoder; leave encoder out")
+        if self.feature_source != "off":
+            raise ValueError("size: mobile has no patch tokens to align with a ViT's; write feature_source: off")
+        if self.schedule.activation_checkpointing:
+            raise ValueError("size: mobile cannot recompute: its running statistics would count each image twice")
+        if min(self.input_size) < SMALLEST_MOBILE:
+            raise ValueError(f"size: mobile needs {SMALLEST_MOBILE} pixels a side to learn, for its coarsest map")
         return self
 
     @model_validator(mode="after")

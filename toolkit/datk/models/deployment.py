@@ -18,6 +18,7 @@ from datk.errors import UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.models.dinov2 import DinoV2
 from datk.models.passes.attention import write_out_attention
+from datk.models.passes.batch_norm import fold_batch_norm
 from datk.models.passes.dead_weights import drop_dead_weights
 from datk.models.passes.layer_scale import fold_layer_scale
 from datk.models.passes.normalisation import PIXEL_SCALE, PIXEL_SHIFT, fold_normalisation
@@ -84,6 +85,7 @@ def deployment_module(
     if isinstance(frozen.pretrained, DinoV2):
         frozen.pretrained.gradient_checkpointing = False
     drop_dead_weights(frozen)
+    fold_batch_norm(frozen)
     fix_position_embedding(frozen, size)
     fold_layer_scale(frozen)
     write_out_attention(frozen)

@@ -1,4 +1,4 @@
-"""Depth Anything V2: DINOv2 encoder and DPT head, relative or metric.
+"""Depth Anything V2: DINOv2 encoder and DPT head, relative or metric; or the convolutional `mobile` in their place.
 
 Source: Yang et al. 2024 (arXiv 2406.09414); the same function and state-dict keys as the official code.
 """
@@ -16,6 +16,7 @@ from datk.errors import UsageError
 from datk.models.backbones import Backbone, EncoderSpec
 from datk.models.dinov2 import DinoV2
 from datk.models.dpt import DptHead
+from datk.models.mobile import Maps, MobileEncoder, MobileHead, tokens_of
 from datk.models.presets import PATCH, Preset
 from datk.models.presets import preset as preset_named
 
@@ -52,8 +53,15 @@ class DepthAnything(nn.Module):
             )
         self.depth_kind = DepthKind(depth_kind)
         self.max_depth_m = max_depth_m
-        self.pretrained: DinoV2 | Backbone = DinoV2(self.preset) if encoder is None else encoder
-        self.depth_head = DptHead(self.preset)
+        self.pretrained: DinoV2 | Backbone | MobileEncoder
+        self.depth_head: DptHead | MobileHead
+        if self.preset.backbone == "mobilenet_v2":
+            if encoder is not None:
+                raise UsageError(f"{self.preset.name} has its own encoder", hint="take tiny or small with an encoder")
+            self.pretrained, self.depth_head = MobileEncoder(self.preset), MobileHead(self.preset)
+        else:
+            self.pretrained = DinoV2(self.preset) if encoder is None else encoder
+            self.depth_head = DptHead(self.preset)
         if self.depth_kind is DepthKind.DISPARITY_AFFINE_INVARIANT:
             last = cast(nn.Conv2d, self.depth_head.scratch.output_conv2[2])
             nn.init.constant_(cast(Tensor, last.bias), START_DISPARITY)
@@ -73,17 +81,22 @@ class DepthAnything(nn.Module):
         """x: (B, 3, H, W) float, ImageNet-normalised RGB, H and W multiples of 14.
 
         Returns raw (B, H, W), before the last activation, and features (B, h*w, dim), the encoder's final
-        normalised patch tokens (for feature alignment). Raises UsageError for another shape.
+        normalised patch tokens (for feature alignment; of `mobile` its coarsest map). Raises UsageError for another
+        shape.
         """
+        raw, taps = self._run(x)
+        return raw, tokens_of(taps[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, 3, H, W) float, ImageNet-normalised RGB. Returns (B, H, W); unit and sign by depth_kind."""
+        return self.activate(self._run(x)[0])
+
+    def _run(self, x: Tensor) -> tuple[Tensor, Maps]:
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % PATCH or x.shape[3] % PATCH:
             raise UsageError(f"expected (B, 3, H, W) with H and W multiples of 14, got {tuple(x.shape)}")
         taps = self.pretrained(x)
         raw = self.depth_head(taps, (x.shape[2] // PATCH, x.shape[3] // PATCH))
-        return raw, taps[-1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, 3, H, W) float, ImageNet-normalised RGB. Returns (B, H, W); unit and sign by depth_kind."""
-        return self.activate(self.forward_train(x)[0])
+        return raw, taps
 
 
 def same_shape(net: DepthAnything) -> DepthAnything:

@@ -1,4 +1,4 @@
-"""The five sizes: DINOv2 ViT-S/B/L/G as published, and a `tiny` of our own for CPU work."""
+"""The sizes: DINOv2 ViT-S/B/L/G as published, a `tiny` of our own for CPU work, a convolutional `mobile`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ class Preset:
     """Channels of the four reassembled levels, finest first."""
     licence: str
     """SPDX name of the published weights of this size; relative and metric alike."""
+    backbone: Literal["dinov2", "mobilenet_v2"] = "dinov2"
+    """mobilenet_v2: datk.models.mobile. dim is then the width of the coarsest map, out_channels are those of the tapped
+    maps, heads is 0 and ffn means nothing."""
 
     @property
     def ffn_hidden(self) -> int:
@@ -98,9 +101,22 @@ PRESETS: dict[str, Preset] = {
             out_channels=(1536, 1536, 1536, 1536),
             licence="CC-BY-NC-4.0",
         ),
+        Preset(
+            name="mobile",
+            dim=320,
+            depth=16,
+            heads=0,
+            ffn="mlp",
+            taps=(1, 4, 11, 15),
+            features=64,
+            out_channels=(24, 32, 96, 320),
+            licence="Apache-2.0",
+            backbone="mobilenet_v2",
+        ),
     )
 }
-"""By name. `tiny` has no published weights: its licence here is that of the code, a trained file states its own."""
+"""By name. `tiny` and `mobile` have no published weights: their licence here is that of the code, a trained file states
+its own."""
 
 
 def preset(name: str) -> Preset:

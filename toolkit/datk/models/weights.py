@@ -95,6 +95,8 @@ def load_encoder(path: Path | str, preset: Preset | str) -> DinoV2:
     if any("register_tokens" in name for name in state):
         raise CheckpointError(f"{path}: a DINOv2 with registers", hint="Depth Anything V2 uses the one without")
     found = _preset_of(path, state)
+    if found.backbone != "dinov2":
+        raise CheckpointError(f"{path}: holds a {found.name} encoder, expected DINOv2's", hint="name a DINOv2 file")
     if found.name != wanted.name:
         raise CheckpointError(f"{path}: holds a {found.name} encoder, expected {wanted.name}")
     encoder_state = {k.removeprefix(ENCODER): v for k, v in state.items() if k.startswith(ENCODER)}
@@ -154,7 +156,9 @@ def _recognised(path: Path, file: WeightsFile) -> SourceFormat:
 
 
 def _preset_of(path: Path, state: dict[str, Tensor]) -> Preset:
-    """By width and number of blocks."""
+    """By width and number of blocks; a convolutional encoder by the stem that only it has."""
+    if f"{ENCODER}conv_stem.first_conv.convolution.weight" in state:
+        return preset_named("mobile")
     token = state.get(f"{ENCODER}cls_token")
     dim = token.shape[-1] if token is not None and token.ndim else 0
     blocks = {name.split(".")[2] for name in state if name.startswith(f"{ENCODER}blocks.")}

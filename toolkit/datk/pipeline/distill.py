@@ -16,6 +16,8 @@ from datk.errors import UsageError
 from datk.models.outside import is_outside
 
 EMBEDDED_BUDGET_S = 600.0
+MOBILE_RATE = 2e-3
+"""Peak learning rate of the convolutional student, 1/step: its BatchNorm bears more than a ViT does."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # Depth Anything V2, sections 5.2 and 7.1.
 _PAPER_SCHEDULE: dict[str, Any] = {
@@ -50,7 +52,9 @@ def parse_budget(text: str) -> float:
 
 
 def distill_recipe(request: DistillRequest) -> tuple[Recipe, list[str]]:
-    """The recipe a `datk distill` line means, and what it took by default, in words."""
+    """The recipe a `datk distill` line means, and what it took by default, in words. Raises UsageError."""
+    if request.size == "mobile" and request.encoder is not None:
+        raise UsageError("--encoder is a DINOv2 file, mobile is convolutional", hint="leave --encoder out")
     base: dict[str, Any] = yaml.safe_load(find_recipe("quickstart").read_text(encoding="utf-8"))
     said: list[str] = []
     base |= {"name": f"distill-{request.size}", "targets": [], "seed": request.seed}
@@ -59,7 +63,7 @@ def distill_recipe(request: DistillRequest) -> tuple[Recipe, list[str]]:
     budget = request.budget_s
     if request.images is None:
         said.append("no --images: the 300 photographs datk ships (calibration_data)")
-        if budget is None and request.size != "tiny":
+        if budget is None and request.size not in ("tiny", "mobile"):
             budget = EMBEDDED_BUDGET_S
             said.append(f"no --budget: {budget / 60:g} minutes for the student")
     else:
@@ -69,6 +73,9 @@ def distill_recipe(request: DistillRequest) -> tuple[Recipe, list[str]]:
             student["schedule"] = dict(_PAPER_SCHEDULE)
             student["input_size"] = [518, 518]
             student["loss"] = {"top_loss_fraction": 0.1}
+            if request.size == "mobile":
+                student["schedule"] |= {"optimiser": "adamw", "encoder_lr": MOBILE_RATE, "decoder_lr": MOBILE_RATE}
+                said.append(f"learning rate {MOBILE_RATE:g}: the paper's are for a pre-trained ViT, mobile starts anew")
     if request.teacher is None:
         said.append("no --teacher: the quickstart's own, trained here on synthetic images")
     else:
@@ -77,6 +84,9 @@ def distill_recipe(request: DistillRequest) -> tuple[Recipe, list[str]]:
         if is_outside(request.teacher) and request.encoder is None:
             student["feature_source"] = "off"
             said.append("no --encoder: no feature alignment, for this teacher has no encoder of ours")
+    if request.size == "mobile":
+        student["feature_source"] = "off"
+        said.append("mobile is convolutional: no feature alignment, for it has no patch tokens")
     if student.get("init") == "teacher" and (request.teacher is not None or request.size != base["teacher"]["size"]):
         student["init"] = "scratch"
         said.append("the student starts from random weights: the teacher has another size")

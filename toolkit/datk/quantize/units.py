@@ -23,9 +23,11 @@ FLOAT_KINDS = {
     "resize": (_aten.upsample_bilinear2d.vec,),
 }
 """Operations without weights whose result is quantised, all of a kind at once."""
+_MOBILE = {"expand_1x1": "expand", "conv_3x3": "depthwise", "depthwise": "depthwise", "reduce_1x1": "reduce"}
 _KINDS = ("patch_embed", "projects", "resize_layers", "output_conv", "qkv", "proj", "fc1", "fc2", "w12", "w3")
 _BLOCK = re.compile(
     r"(pretrained\.blocks\.\d+|pretrained\.patch_embed|depth_head\.(projects|resize_layers)\.\d+"
+    r"|pretrained\.conv_stem|depth_head\.(lateral|refine)\.\d+|depth_head\.tail"
     r"|depth_head\.scratch\.(layer\d_rn|refinenet\d|output_conv\d))"
 )
 
@@ -38,7 +40,7 @@ class Unit:
     """Module path of a layer or block; name of a kind."""
     level: Level
     kind: str
-    """Of a layer: qkv, proj, fc1, ..., conv."""
+    """Of a layer: qkv, proj, fc1, ..., expand, depthwise, reduce, conv."""
     nodes: tuple[str, ...]
     """Of the exported program, in order."""
     weighted: bool = True
@@ -95,6 +97,9 @@ def official(path: str) -> str:
 def kind_of(layer: str) -> str:
     """qkv, proj, fc1, fc2, ... from a layer's path; the head's 3x3 convolutions are `conv`."""
     parts = layer.split(".")
+    for part in parts:
+        if part in _MOBILE:
+            return _MOBILE[part]
     for kind in _KINDS:
         if any(part.startswith(kind) for part in parts):
             return kind

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from datk.depth.io_spec import Size
+from datk.errors import UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.models.dpt import DptHead, FusionBlock, Grid
 from datk.models.presets import PATCH
@@ -50,7 +51,12 @@ class MatmulDptHead(DptHead):
 
 
 def resize_by_matmul(net: DepthAnything, input_size: Size) -> int:
-    """Lower the five upsamplings of the DPT head for input_size (height, width), in place; returns 5."""
+    """Lower the five upsamplings of the DPT head for input_size (height, width), in place; returns 5.
+
+    Raises UsageError for another head.
+    """
+    if not isinstance(net.depth_head, DptHead):
+        raise UsageError(f"resize-by-matmul is written for the DPT head, not for {net.preset.name}")
     h, w = input_size[0] // PATCH, input_size[1] // PATCH
     head, scratch = net.depth_head, net.depth_head.scratch
     steps = (
