@@ -166,6 +166,7 @@ def test_the_sentences_of_the_cases_people_meet() -> None:
     assert two(compared(1.02, spread=0.2, smaller=2.0)).sentence == (
         "ship fp16; int8 rejected: 1.02x for 0.0 pt, not sure enough (95 % 0.81 to 1.22)"
     )
+    assert two(compared(1.15, spread=0.1)).ship == "fp16", "1.15 whose interval begins at 1.03 is no sure gain"
     assert two(compared(1.9, f1=-0.05)).sentence == "ship fp16; int8 rejected: 1.90x for 0.0 pt, edges -5.0 pt of F1"
     assert two(compared(1.9, dense=0.03)).sentence == "ship fp16; int8 rejected: 1.90x for 0.0 pt, AbsRel +0.030"
     assert two(compared(None, smaller=1.8, pt=0.2)).sentence == (
