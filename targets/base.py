@@ -97,6 +97,11 @@ class Target:
     tracer: str | None = None
     """(artifact: Path, contract: Contract) -> datk.targets.trace.Trace, which looks inside a saved artifact; None when
     the format lets nobody look."""
+    device_build: str | None = None
+    """(export folder: Path) -> datk.targets.device_build.DeviceBuild, where something must be built on the very device;
+    `datk export --device NAME` does that over the farm. None: the artifact runs as it is."""
+    device_runtime: str | None = None
+    """By the farm's name, what a device needs for that: tensorrt."""
     scheme: str | None = ".scheme:scheme"
     """() -> QuantScheme for int8; None when the target has no quantised precision."""
     foreign_encoders: tuple[str, ...] = ()

@@ -18,5 +18,7 @@ TARGET = Target(
         ("onnxruntime-cpu", "onnxruntime-cpu-qdq-in-float"), "ONNX Runtime on a CPU is not TensorRT on a Jetson"
     ),
     tracer=".trace:open_trace",
+    device_build=".on_device:device_build",
+    device_runtime="tensorrt",
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

@@ -2,6 +2,7 @@
 """Build the engine on this device and check it against golden inputs. Prints JSON.
 
     python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--lock-clocks] [--json RESULT.json]
+                                [--depths MAPS.npy]
 
 Needs only TensorRT's Python package (JetPack brings it) and NumPy; Python 3.8 or newer. Reads
 build_plan.json, model.onnx and golden.npz beside it and writes the engine and its timing cache there.
@@ -294,8 +295,11 @@ def engine_bytes(trt, folder, plan, rebuild):
     return built, seconds
 
 
-def check(plan_path, rebuild, runs, lock_clocks=False):
-    """Build, run, compare. Returns the result as JSON values. Raises LacksError."""
+def check(plan_path, rebuild, runs, lock_clocks=False, depths=None):
+    """Build, run, compare. Returns the result as JSON values. Raises LacksError.
+
+    depths: where to keep the engine's maps of the golden inputs.
+    """
     plan = json.loads(plan_path.read_text())
     folder = plan_path.resolve().parent
     try:
@@ -307,11 +311,14 @@ def check(plan_path, rebuild, runs, lock_clocks=False):
     serialized, build_s = engine_bytes(trt, folder, plan, rebuild)
     engine = Engine(trt, cuda, serialized, plan)
     try:
-        images = []
+        images, maps = [], []
         for image, expected in read_golden(folder, plan):
             engine.load(image)
             engine.run()
-            images.append(compare(engine.depth(), expected))
+            maps.append(engine.depth())
+            images.append(compare(maps[-1], expected))
+        if depths is not None and maps:
+            np.save(str(depths), np.stack(maps).astype(np.float32))
         zeros = np.zeros(plan["input"]["shape"][1:], dtype=plan["input"]["dtype"])
         with locked_clocks(lock_clocks) as clocks, tegrastats() as board:
             timing = latency(engine, zeros, runs)
@@ -342,9 +349,10 @@ def main(arguments=None):
     parser.add_argument("--runs", type=int, default=50, help="timed inferences")
     parser.add_argument("--lock-clocks", action="store_true", help="highest clocks while timing, then as before (root)")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
+    parser.add_argument("--depths", type=Path, help="keep the engine's maps of the golden inputs, (n, h, w) float32")
     options = parser.parse_args(arguments)
     try:
-        result = check(options.plan, options.rebuild, options.runs, options.lock_clocks)
+        result = check(options.plan, options.rebuild, options.runs, options.lock_clocks, options.depths)
     except LacksError as error:
         result = {"status": "not_measured", "detail": str(error)}
     except RuntimeError as error:

@@ -61,6 +61,12 @@ def command(
         str | None, typer.Option(help="Licence of your --checkpoint, where its file names none.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Build on this device of devices.yaml what must be built there; bring it back.")
+    ] = None,
+    inventory: Annotated[
+        Path | None, typer.Option("--inventory", help="devices.yaml. Default: ./devices.yaml.")
+    ] = None,
     jobs: Jobs = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
@@ -70,6 +76,7 @@ def command(
     from dataclasses import replace
 
     from datk.cli.console import reporter, say
+    from datk.cli.export_device import check_device, engines_of, raise_for
     from datk.cli.running import print_plan, print_result
     from datk.depth.preprocess import parse_sizes
     from datk.pipeline import run as pipeline
@@ -97,13 +104,16 @@ def command(
     )
     for line in plan.said:
         say(line)
+    there = check_device(device, inventory, _split(target), plan.run_dir, ask=not dry_run) if device else None
     selection = replace(plan.selection, force=force)
     if dry_run:
         print_plan(pipeline.plan(plan.recipe, plan.run_dir, selection), plan.run_dir, json=json)
         return
     with reporter() as terminal:
         result = pipeline.run(plan.recipe, plan.run_dir, selection, reporter=terminal, keep=plan.whole, jobs=jobs)
-    print_result(result, json=json)
+    engines = engines_of(result, there, force=force) if there else []
+    print_result(result, json=json, engines=[e.as_json() for e in engines])
+    raise_for(engines)
 
 
 def _split(values: list[str]) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ def logs(
 ) -> None:
     """See help."""
     from datk.errors import UsageError
-    from datk.farm.intake import read_result
+    from datk.farm.intake import read_log
 
     opened = _store(store)
     rows = opened.rows([job])
@@ -163,7 +163,7 @@ def logs(
     for at, text in opened.events(job):
         typer.echo(f"{at}  {text}")
     if rows[0].folder:
-        typer.echo(read_result(opened.results / rows[0].folder).log)
+        typer.echo(read_log(opened.results / rows[0].folder))
 
 
 @app.command("cancel", help="Cancel queued jobs, and end running ones on their devices.")

@@ -46,7 +46,7 @@ def _run_and_print(recipe: Recipe, run_dir: Path, selection: Selection, *, json:
     print_result(result, json=json)
 
 
-def print_result(result: pipeline.RunResult, *, json: bool) -> None:
+def print_result(result: pipeline.RunResult, *, json: bool, engines: Sequence[dict[str, Any]] | None = None) -> None:
     """Summary table, report path and, for what failed or was rejected, TargetError or GateFailed."""
     from datk.report.build import sentences, summary_table
 
@@ -66,6 +66,7 @@ def print_result(result: pipeline.RunResult, *, json: bool) -> None:
                 "rejected": result.rejected,
                 "failed": result.failures,
             }
+            | ({"engines": list(engines)} if engines else {})
         )
     else:
         print_verdicts(table)

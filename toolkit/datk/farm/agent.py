@@ -581,14 +581,53 @@ def latency(models, image, job):
     return times
 
 
+def check_sent(folder, items):
+    for item in items:
+        if sha256_of(folder / item["file"]) != item["sha256"]:
+            raise Refused("transfer", item["file"] + " is not the file the host sent: its sha256 differs")
+
+
+def build(folder, job):
+    """Run a script that came with an artifact; how it ended, and which of the wanted files it left.
+
+    It runs in this process, in its own folder: whatever ends the worker ends it, and its crash is the worker's.
+    """
+    import runpy
+
+    check_sent(folder, job["files"])
+    before, start = sensors(), own_memory()
+    home = folder / job["folder"]
+    os.chdir(str(home))
+    sys.argv = [job["script"], *job["arguments"]]
+    try:
+        runpy.run_path(str(home / job["script"]), run_name="__main__")
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    sys.stdout.flush()
+    outputs = {}
+    for name in job["results"]:
+        path = home / name
+        if path.is_file() and not path.is_symlink():
+            outputs[name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    after, peak = sensors(), own_memory()
+    return {
+        "exit_code": code,
+        "outputs": outputs,
+        "sensors_before": before,
+        "sensors_after": after,
+        "memory": {"start_bytes": start[0], "loaded_bytes": None, "peak_bytes": peak[1]},
+    }
+
+
 def work(folder):
     """Do job.json; the answer as JSON values. Raises Refused."""
     import numpy as np
 
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    for item in [*job["artifacts"], job["inputs"]]:
-        if sha256_of(folder / item["file"]) != item["sha256"]:
-            raise Refused("transfer", item["file"] + " is not the file the host sent: its sha256 differs")
+    if job.get("task") == "build":
+        return build(folder, job)
+    check_sent(folder, [*job["artifacts"], job["inputs"]])
     images = np.load(str(folder / job["inputs"]["file"]), mmap_mode="r", allow_pickle=False)
     before, start = sensors(), own_memory()
     backend = BACKENDS[job["runtime"]]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from datk.artifact.files import sha256_file
 from datk.farm.adapters.base import clean_text
 from datk.farm.agent import npy_header
+from datk.farm.build_job import AnyJob, BuildJob
 from datk.farm.errors import (
     AgentCrashed,
     ConnectionLost,
@@ -23,8 +25,8 @@ from datk.farm.errors import (
     JobTimeout,
     WrongDevice,
 )
-from datk.farm.job import Job
-from datk.farm.session import PREDICTIONS, RESULT, RESULT_LIMIT
+from datk.farm.job import PREDICTIONS, Job
+from datk.farm.session import RESULT, RESULT_LIMIT
 
 HEADER_BYTES = 128
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -110,6 +112,23 @@ class Work(_Told):
     memory: Memory
 
 
+class BuiltFile(_Told):
+    """A file that was made there."""
+
+    sha256: Sha256
+    bytes: int = Field(ge=0)
+
+
+class Built(_Told):
+    """What a script left, and how it ended."""
+
+    exit_code: int
+    outputs: dict[Words, BuiltFile] = Field(max_length=16)
+    sensors_before: Sensors
+    sensors_after: Sensors
+    memory: Memory
+
+
 class Trouble(_Told):
     """Why it was not done, in the device's words."""
 
@@ -117,18 +136,36 @@ class Trouble(_Told):
     message: Annotated[str, StringConstraints(max_length=4000)]
 
 
-class DeviceResult(_Told):
-    """result.json."""
+class _Report(_Told):
+    """result.json, whatever was done."""
 
     schema_version: Literal[1]
     job: Words
     outcome: Literal["ok", "failed", "crashed", "timeout", "cancelled"]
     error: Trouble | None
     exit_code: int | None
-    work: Work | None
     device: DeviceFacts
     log: Annotated[str, StringConstraints(max_length=20_000)]
     wall_s: float = Field(ge=0, allow_inf_nan=False)
+
+
+class DeviceResult(_Report):
+    """result.json of an artifact that was run."""
+
+    work: Work | None
+
+
+class BuildReport(_Report):
+    """result.json of files that were made."""
+
+    work: Built | None
+
+
+class _Any(_Report):
+    work: Any
+
+
+_R = TypeVar("_R", bound=_Report)
 
 
 def check_result(job: Job, folder: Path) -> DeviceResult:
@@ -137,26 +174,89 @@ def check_result(job: Job, folder: Path) -> DeviceResult:
     Raises CorruptResult when it is not what the job asked for, or what the device's own trouble means.
     """
     result = read_result(folder)
-    if result.job != job.key[:16]:
-        raise CorruptResult(f"{job.device.name}: the result is of another job ({result.job})")
-    if result.outcome != "ok" or result.work is None:
-        raise _trouble(job, result)
+    _check_report(job, result)
+    assert result.work is not None
     _check_work(job, result.work)
     _check_predictions(job, result.work.predictions, folder / PREDICTIONS)
     return result
 
 
+def check_built(job: BuildJob, folder: Path) -> BuildReport:
+    """The verified report in `folder`, and beside it files with the hashes it names.
+
+    Raises CorruptResult when they are not what the job asked for, WrongDevice or JobFailed in the script's own words
+    when it lacked something or made nothing.
+    """
+    report = read_built(folder)
+    _check_report(job, report)
+    assert report.work is not None
+    if job.device.kind == "simulated":
+        return report
+    limits = {r.name: r.limit for r in job.results}
+    for name, told in report.work.outputs.items():
+        path = folder / name if name in limits else None
+        if path is None or path.is_symlink() or not path.is_file():
+            raise CorruptResult(f"{job.device.name}: {name[:100]!r} is told of and was not brought back")
+        if path.stat().st_size != told.bytes or sha256_file(path) != told.sha256:
+            raise CorruptResult(f"{name}: its sha256 is not the one the device wrote down")
+    code = report.work.exit_code
+    if code not in (0, 3):
+        message = f"{job.device.name}: {_script_words(job, report, folder)}"
+        raise WrongDevice(message) if code == 4 else JobFailed(message)
+    if missing := [name for name in limits if name not in report.work.outputs]:
+        raise CorruptResult(f"{job.device.name}: {job.script} ended with {code} and left no {', '.join(missing)}")
+    return report
+
+
 def read_result(folder: Path) -> DeviceResult:
     """Parse result.json. Raises CorruptResult; a device's words are never taken as more than words."""
-    path = folder / RESULT
-    if path.stat().st_size > RESULT_LIMIT:
-        raise CorruptResult(f"{RESULT}: larger than {RESULT_LIMIT} bytes")
+    return _parsed(DeviceResult, folder)
+
+
+def read_built(folder: Path) -> BuildReport:
+    """Parse result.json of a build. Raises CorruptResult."""
+    return _parsed(BuildReport, folder)
+
+
+def read_log(folder: Path) -> str:
+    """What a job printed on the device, whichever kind it was. Raises CorruptResult."""
+    return _parsed(_Any, folder).log
+
+
+def read_told(path: Path, limit: int = RESULT_LIMIT) -> Any:
+    """JSON values from a device's file, without control characters. Raises CorruptResult."""
+    if path.stat().st_size > limit:
+        raise CorruptResult(f"{path.name}: larger than {limit} bytes")
     try:
-        value = json.loads(path.read_bytes(), parse_constant=_no_constant)
-        return DeviceResult.model_validate_json(json.dumps(_clean(value)), strict=True)
+        return _clean(json.loads(path.read_bytes(), parse_constant=_no_constant))
     except (ValueError, RecursionError) as error:
-        words = _first(error) if isinstance(error, ValidationError) else type(error).__name__
-        raise CorruptResult(f"{RESULT} is not what the agent writes: {words}") from error
+        raise CorruptResult(f"{path.name} is no sound JSON: {type(error).__name__}") from error
+
+
+def _parsed(model: type[_R], folder: Path) -> _R:
+    value = read_told(folder / RESULT)
+    try:
+        return model.model_validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise CorruptResult(f"{RESULT} is not what the agent writes: {_first(error)}") from error
+
+
+def _check_report(job: AnyJob, result: DeviceResult | BuildReport) -> None:
+    if result.job != job.key[:16]:
+        raise CorruptResult(f"{job.device.name}: the result is of another job ({result.job})")
+    if result.outcome != "ok" or result.work is None:
+        raise _trouble(job, result)
+
+
+def _script_words(job: BuildJob, report: BuildReport, folder: Path) -> str:
+    """Why a script made nothing: its own `detail`, else its last line."""
+    assert report.work is not None
+    said = read_told(folder / job.answer) if job.answer in report.work.outputs else None
+    if isinstance(said, dict) and isinstance(said.get("detail"), str) and said["detail"]:
+        return str(said["detail"])[:2000]
+    lines = report.log.strip().splitlines()
+    tail = f": {lines[-1][:300]}" if lines else ""
+    return f"{job.script} ended with code {report.work.exit_code}{tail}"
 
 
 def maps_of(result: DeviceResult, folder: Path) -> NDArray[np.float32]:
@@ -204,7 +304,7 @@ _MEANING: dict[str, type[DeviceError]] = {
 }
 
 
-def _trouble(job: Job, result: DeviceResult) -> DeviceError:
+def _trouble(job: AnyJob, result: DeviceResult | BuildReport) -> DeviceError:
     words = result.error.message if result.error else "no words"
     message = f"{job.device.name}: {words}"
     if result.outcome == "timeout":

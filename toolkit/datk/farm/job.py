@@ -13,15 +13,18 @@ from datk.depth.io_spec import Contract
 from datk.farm.inventory import Device, Runtime
 
 AGENT = Path(__file__).with_name("agent.py")
+PREDICTIONS = "predictions.npy"
 RUNTIME_OF = {".tflite": "litert", ".onnx": "onnxruntime", ".mlpackage": "coreml", ".engine": "tensorrt"}
 """Ending of an artifact -> the runtime that loads it; a Jetson's .onnx names tensorrt itself."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Frozen, and strict about its keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Part(_Record):
+class Part(Record):
     """One artifact of a job."""
 
     role: Literal["candidate", "baseline"]
@@ -34,7 +37,7 @@ class Part(_Record):
     contract: Contract
 
 
-class Inputs(_Record):
+class Inputs(Record):
     """What both parts see: one .npy of shape (n, h, w, 3), uint8."""
 
     path: str
@@ -43,7 +46,7 @@ class Inputs(_Record):
     bytes: int
 
 
-class Timing(_Record):
+class Timing(Record):
     """How latency is taken: `rounds` times, each part in turn, `runs` calls each."""
 
     warmup: int = Field(default=3, ge=0, le=1000)
@@ -51,7 +54,7 @@ class Timing(_Record):
     runs: int = Field(default=3, ge=1, le=1000)
 
 
-class Job(_Record):
+class Job(Record):
     """Everything an adapter needs to run it."""
 
     device: Device
@@ -93,7 +96,7 @@ class Job(_Record):
     @property
     def bytes_needed(self) -> int:
         """Bytes the job takes on the device: artifacts, inputs, predictions and 32 MB of room."""
-        return sum(p.bytes for p in self.parts) + self.inputs.bytes + self.prediction_bytes + 32_000_000
+        return self.sent_bytes + self.prediction_bytes + 32_000_000
 
     @property
     def prediction_shape(self) -> tuple[int, int, int]:
@@ -105,6 +108,21 @@ class Job(_Record):
         """Largest honest predictions.npy: float16 and a header of 128 bytes."""
         n, h, w = self.prediction_shape
         return 2 * n * h * w + 128
+
+    @property
+    def sent(self) -> list[tuple[Path, str]]:
+        """(file or package on this host, its name in the job's folder on the device)."""
+        parts = [(Path(part.path), remote_name(part, number)) for number, part in enumerate(self.parts)]
+        return [*parts, (Path(self.inputs.path), "inputs.npy")]
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of artifacts and inputs."""
+        return sum(p.bytes for p in self.parts) + self.inputs.bytes
+
+    def fetched(self, answer: dict[str, Any]) -> list[tuple[str, str, int]]:
+        """(name there, name here, bytes at most) of what to bring back after an answer nobody has checked yet."""
+        return [(PREDICTIONS, PREDICTIONS, self.prediction_bytes)] if answer.get("outcome") == "ok" else []
 
     def for_device(self) -> dict[str, Any]:
         """job.json as the agent reads it: names are the host's own, none comes from a user or a device."""

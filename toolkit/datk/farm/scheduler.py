@@ -13,6 +13,7 @@ from pathlib import Path
 
 from datk.errors import DatkError
 from datk.farm import adapters
+from datk.farm.build_job import AnyJob, BuildJob
 from datk.farm.errors import (
     AccessRefused,
     ConnectionLost,
@@ -21,7 +22,7 @@ from datk.farm.errors import (
     HostKeyRefused,
     JobTimeout,
 )
-from datk.farm.intake import check_result
+from datk.farm.intake import check_built, check_result
 from datk.farm.inventory import Device
 from datk.farm.store import LEASE_S, Claim, Store
 
@@ -127,7 +128,7 @@ class _Worker:
         log = partial(self._store.log, claim.id)
         async with adapters.get(self.device.kind).open(self.device) as session:
             await session.run_job(job, out, log)
-        await asyncio.to_thread(check_result, claim.job, out)
+        await asyncio.to_thread(_check, claim.job, out)
 
     def _keep(self, claim: Claim, part: Path) -> None:
         """A verified result: into its own folder first, then into the records, if the lease still holds."""
@@ -151,6 +152,14 @@ class _Worker:
         if isinstance(error, _DEVICE_TROUBLE) or getattr(error, "quarantine", False):
             self._store.quarantine(self.device.name, error.message, hours=QUARANTINED_FOR_H)
         self._store.end(claim, "failed", error=f"{type(error).__name__}: {words}")
+
+
+def _check(job: AnyJob, folder: Path) -> None:
+    """Raises what speaks against the result."""
+    if isinstance(job, BuildJob):
+        check_built(job, folder)
+    else:
+        check_result(job, folder)
 
 
 async def _stopped(work: asyncio.Task[None]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from datk.farm.adapters.base import Answer, Log, Transport
+from datk.farm.build_job import AnyJob
 from datk.farm.errors import (
     AgentCrashed,
     ConnectionLost,
@@ -20,10 +21,9 @@ from datk.farm.errors import (
     WrongDevice,
 )
 from datk.farm.inventory import Device
-from datk.farm.job import AGENT, Job, remote_name
+from datk.farm.job import AGENT
 
 RESULT = "result.json"
-PREDICTIONS = "predictions.npy"
 RESULT_LIMIT = 8_000_000
 """Bytes of result.json: a thousand rounds of times fit ten times over."""
 LIFELINE_S = 2.0
@@ -47,7 +47,7 @@ class ShellSession:
         await self._prepare()
         return await self._probe()
 
-    async def run_job(self, job: Job, out: Path, log: Log) -> None:
+    async def run_job(self, job: AnyJob, out: Path, log: Log) -> None:
         """See Session. `out` exists and is empty."""
         await self._prepare()
         told = await self._probe()
@@ -87,7 +87,7 @@ class ShellSession:
             )
         return told
 
-    def _check(self, told: dict[str, object], job: Job) -> None:
+    def _check(self, told: dict[str, object], job: AnyJob) -> None:
         machine = str(told.get("machine"))
         wanted = self._device.arch
         if wanted is not None and _SAME.get(wanted, wanted) != _SAME.get(machine, machine):
@@ -103,7 +103,7 @@ class ShellSession:
             raise WrongDevice(f"{self._device.name}: no {job.runtime} there, found {found[:200]}")
         self._room(told, job)
 
-    def _room(self, told: dict[str, object], job: Job) -> None:
+    def _room(self, told: dict[str, object], job: AnyJob) -> None:
         free = told.get("free_bytes")
         if isinstance(free, int | float) and free < job.bytes_needed:
             raise DeviceFull(
@@ -112,21 +112,20 @@ class ShellSession:
                 hint="free space there, or name another `root`",
             )
 
-    async def _send(self, job: Job, folder: PurePosixPath, log: Log) -> None:
+    async def _send(self, job: AnyJob, folder: PurePosixPath, log: Log) -> None:
         try:
-            await self._transport.mkdir([folder])
+            await self._transport.mkdir(sorted({folder, *((folder / name).parent for _, name in job.sent)}))
             with tempfile.TemporaryDirectory() as own:
                 description = Path(own) / "job.json"
                 description.write_text(json.dumps(job.for_device()), encoding="utf-8")
                 await self._transport.push(description, folder / "job.json")
-            for number, part in enumerate(job.parts):
-                await self._push_tree(Path(part.path), folder / remote_name(part, number))
-            await self._transport.push(Path(job.inputs.path), folder / "inputs.npy")
+            for path, name in job.sent:
+                await self._push_tree(path, folder / name)
         except ConnectionLost as error:
             # Servers report a full disk as a general failure: look before blaming the wire.
             self._room(await self._probe(), job)
             raise error
-        log(f"sent {sum(p.bytes for p in job.parts) + job.inputs.bytes:,} bytes")
+        log(f"sent {job.sent_bytes:,} bytes")
 
     async def _push_tree(self, local: Path, remote: PurePosixPath) -> None:
         if not local.is_dir():
@@ -138,16 +137,16 @@ class ShellSession:
         for path in files:
             await self._transport.push(path, remote / path.relative_to(local).as_posix())
 
-    async def _fetch(self, job: Job, folder: PurePosixPath, out: Path) -> None:
-        """predictions.npy, when the job got as far. Its size is known beforehand to the byte."""
+    async def _fetch(self, job: AnyJob, folder: PurePosixPath, out: Path) -> None:
+        """What the job left. Names are this host's, sizes are bounded beforehand."""
         try:
-            outcome = json.loads((out / RESULT).read_bytes()).get("outcome")
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise CorruptResult(
-                f"{self._device.name}: result.json is no JSON object ({type(error).__name__})"
-            ) from error
-        if outcome == "ok":
-            await self._transport.pull(folder / PREDICTIONS, out / PREDICTIONS, limit=job.prediction_bytes)
+            answer = json.loads((out / RESULT).read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise CorruptResult(f"{self._device.name}: result.json is no JSON ({type(error).__name__})") from error
+        if not isinstance(answer, dict):
+            raise CorruptResult(f"{self._device.name}: result.json is no JSON object")
+        for there, here, limit in job.fetched(answer):
+            await self._transport.pull(folder / there, out / here, limit=limit)
 
     def _raise_for(self, answer: Answer) -> None:
         if answer.code == 0:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datk.errors import UsageError
+from datk.farm.build_job import AnyJob, parse_job
 from datk.farm.clock import Clock, Owner, boot_id
-from datk.farm.job import Job
 
 ROOT = Path("runs") / ".farm"
 """Below it: farm.sqlite, inputs/, results/."""
@@ -66,7 +66,7 @@ class Claim:
 
     id: int
     token: str
-    job: Job
+    job: AnyJob
     attempts: int
     """Earlier tries that counted."""
 
@@ -129,7 +129,7 @@ class Store:
 
     # --- jobs
 
-    def add(self, jobs: Iterable[Job]) -> list[int]:
+    def add(self, jobs: Iterable[AnyJob]) -> list[int]:
         """Queue jobs; one that is done stays done, one that failed or was cancelled is queued again. Returns ids."""
         now = self._now()
         ids = []
@@ -319,7 +319,7 @@ class Store:
             "INSERT OR REPLACE INTO leases VALUES (?,?,?,?,?)", (device, number, token, str(self._owner), now + LEASE_S)
         )
         db.execute("UPDATE jobs SET state='running', updated=? WHERE id=?", (self._now(), number))
-        return Claim(number, token, Job.model_validate_json(row["spec"]), int(row["attempts"]))
+        return Claim(number, token, parse_job(row["spec"]), int(row["attempts"]))
 
     def _held(self, lease: sqlite3.Row, now: float) -> bool:
         """Whether a lease binds: its owner lives and has renewed it. The wall clock has no say."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from datk.artifact.manifest import FILE_NAME, Metric
+from datk.artifact.manifest import FILE_NAME, Manifest, Metric
 
 PREFIX = "70-farm-"
+ENGINE_PREFIX = "65-engine-"
 _METRICS: TypeAdapter[dict[str, Metric]] = TypeAdapter(dict[str, Metric])
 
 
@@ -31,6 +32,22 @@ def device_rows(folders: Sequence[Path], notes: list[str]) -> list[dict[str, Any
             if row is not None:
                 rows.append(row)
     return rows
+
+
+def engine_row(manifest: Manifest) -> dict[str, Any]:
+    """Fields of a report's Artifact for what was built on a device: a 65-engine- stage."""
+    facts, verdict = manifest.facts, manifest.verdict
+    return {
+        "id": str(facts["export"]).removeprefix("50-export-"),
+        "target": str(facts["target"]),
+        "precision": str(facts["precision"]),
+        "judged_by": str(facts["label"]),
+        "reference": "float student, on the golden photographs alone",
+        "verdict": verdict.status if verdict else "not validated",
+        "reasons": list(verdict.reasons) if verdict else ["no golden inputs: not compared"],
+        "metrics": manifest.metrics,
+        "facts": {"device": f"{facts['device']} (engine)", "figures": str(facts["figures"])},
+    }
 
 
 def _row(value: dict[str, Any]) -> dict[str, Any] | None:

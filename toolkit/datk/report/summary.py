@@ -16,7 +16,7 @@ from datk.artifact.provenance import datk_version
 from datk.depth.io_spec import Contract
 from datk.errors import DataError, UsageError
 from datk.evaluate.target_verdict import STAGE_PREFIX, TargetVerdict, read_verdict
-from datk.report.farm_rows import PREFIX, device_rows
+from datk.report.farm_rows import ENGINE_PREFIX, PREFIX, device_rows, engine_row
 from datk.targets.base import PRECISIONS
 
 ROUTE = {
@@ -33,6 +33,7 @@ _PREFIXES = {
     "50-export-": "Export",
     "60-validate-": "Validate",
     STAGE_PREFIX: "Which to ship:",
+    "65-engine-": "Build on device",
     "70-farm-": "On device",
 }
 
@@ -359,7 +360,10 @@ def summarise(run_dir: Path) -> RunSummary:
         else None,
         on_devices=[
             Artifact(**{**row, "metrics": _sound(row["metrics"])})
-            for row in device_rows([f for f in folders if f.name.startswith(PREFIX)], notes)
+            for row in [
+                *(engine_row(manifest) for name, manifest in manifests.items() if name.startswith(ENGINE_PREFIX)),
+                *device_rows([f for f in folders if f.name.startswith(PREFIX)], notes),
+            ]
         ],
         verdicts=_verdicts([run_dir / name for name in manifests if name.startswith(STAGE_PREFIX)], notes),
         promoted=_promoted(run_dir, notes),

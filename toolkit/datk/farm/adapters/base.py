@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
+from datk.farm.build_job import AnyJob
 from datk.farm.inventory import Device
-from datk.farm.job import Job
 
 Log = Callable[[str], None]
 Figures = Literal["measured", "emulated", "simulated"]
@@ -61,8 +61,8 @@ class Session(Protocol):
         """What the device is: machine, os, python, runtimes with versions, free bytes. Raises DeviceError."""
         ...
 
-    async def run_job(self, job: Job, out: Path, log: Log) -> None:
-        """Run one job; leaves result.json and, when there are any, predictions.npy in `out`.
+    async def run_job(self, job: AnyJob, out: Path, log: Log) -> None:
+        """Run one job; leaves result.json and, when there are any, predictions.npy or built files in `out`.
 
         Raises DeviceError. Whatever happens, and when the task is cancelled, nothing of the job runs on afterwards.
         """

@@ -15,6 +15,7 @@ from typing import Any
 
 from datk.farm.adapters.base import Adapter, Log, Session
 from datk.farm.agent import npy_header
+from datk.farm.build_job import AnyJob, BuildJob
 from datk.farm.errors import AgentCrashed, ConnectionLost, CorruptResult, DeviceBusy, DeviceError, JobTimeout
 from datk.farm.inventory import Device, Simulation
 from datk.farm.job import Job
@@ -26,6 +27,7 @@ FAULTS: dict[str, type[DeviceError]] = {
     "hang": JobTimeout,
     "busy": DeviceBusy,
 }
+_UNREAD: dict[str, Any] = {"memory": {}, "sensors_before": {}, "sensors_after": {}}
 _tried: dict[tuple[str, str], int] = {}
 
 
@@ -41,7 +43,7 @@ class SimulatedSession:
         runtimes = dict.fromkeys(self._device.runtimes or ("litert", "onnxruntime"), "simulated")
         return {"machine": "simulated", "model": "no device", "runtimes": runtimes}
 
-    async def run_job(self, job: Job, out: Path, log: Log) -> None:
+    async def run_job(self, job: AnyJob, out: Path, log: Log) -> None:
         """Fail as told, then write a result of the right form."""
         attempt = _tried.get((self._device.name, job.key), 0)
         _tried[(self._device.name, job.key)] = attempt + 1
@@ -49,7 +51,8 @@ class SimulatedSession:
         if attempt < len(self._simulation.fail):
             fault = self._simulation.fail[attempt]
             raise FAULTS[fault](f"{self._device.name}: simulated {fault}")
-        (out / "result.json").write_text(json.dumps(_result(job, _predictions(job, out))), encoding="utf-8")
+        work = _built() if isinstance(job, BuildJob) else _ran(job, _predictions(job, out))
+        (out / "result.json").write_text(json.dumps(_result(job, work)), encoding="utf-8")
         log("simulated")
 
 
@@ -67,7 +70,7 @@ def _predictions(job: Job, out: Path) -> dict[str, Any]:
     return {"sha256": digest, "shape": shape, "scale": [1.0] * n, "shift": [0.0] * n, "float32_sha256": raw}
 
 
-def _result(job: Job, predictions: dict[str, Any]) -> dict[str, Any]:
+def _ran(job: Job, predictions: dict[str, Any]) -> dict[str, Any]:
     timing = job.timing
     parts = [
         {
@@ -81,9 +84,15 @@ def _result(job: Job, predictions: dict[str, Any]) -> dict[str, Any]:
         }
         for part in job.parts
     ]
-    memory = {"start_bytes": None, "loaded_bytes": None, "peak_bytes": None}
-    work = {"runtime": "simulated", "parts": parts, "predictions": predictions, "memory": memory}
-    work |= {"sensors_before": {}, "sensors_after": {}}
+    return {"runtime": "simulated", "parts": parts, "predictions": predictions, **_UNREAD}
+
+
+def _built() -> dict[str, Any]:
+    """Nothing is made: there is no device."""
+    return {"exit_code": 0, "outputs": {}, **_UNREAD}
+
+
+def _result(job: AnyJob, work: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "job": job.key[:16],

@@ -64,7 +64,7 @@ def run_farm(request: FarmRequest, plan: FarmPlan, *, reporter: FarmReporter) ->
     try:
         ids = store.add(plan.jobs)
         devices = {d.name: d for d in request.devices}
-        waiting = asyncio.run(_drain(store, ids, devices, reporter))
+        waiting = asyncio.run(drain_shown(store, ids, devices, reporter))
         found = {row.key: row for row in store.rows(ids)}
         rows = [_row(item, found, waiting, store, plan, reporter) for item in plan.items]
         seconds = time.perf_counter() - started
@@ -79,7 +79,10 @@ def run_farm(request: FarmRequest, plan: FarmPlan, *, reporter: FarmReporter) ->
         store.close()
 
 
-async def _drain(store: Store, ids: list[int], devices: dict[str, Device], reporter: FarmReporter) -> dict[str, str]:
+async def drain_shown(
+    store: Store, ids: list[int], devices: dict[str, Device], reporter: FarmReporter
+) -> dict[str, str]:
+    """Run the queued jobs and show them meanwhile. Returns device -> why its jobs still wait; see `drain`."""
     work = asyncio.create_task(drain(store, ids, devices))
     try:
         while not work.done():
