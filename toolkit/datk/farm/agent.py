@@ -24,6 +24,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import select
 import shutil
 import signal
@@ -581,6 +582,39 @@ def latency(models, image, job):
     return times
 
 
+BENCHMARK_TIMES = re.compile(
+    r"Inference timings in us: Init: ([0-9.e+]+), First inference: ([0-9.e+]+), "
+    r"Warmup \(avg\): ([0-9.e+]+), Inference \(avg\): ([0-9.e+]+)"
+)
+BENCHMARK_PEAK = re.compile(r"[Pp]eak memory footprint \(MB\)[^:]*: ([0-9.]+)")
+
+
+def benchmark(job, artifact):
+    """(figures, None) of LiteRT's own benchmark binary on this artifact, or (None, why there are none)."""
+    if job["runtime"] != "litert":
+        return None, "it runs LiteRT files alone"
+    program = job["benchmark"]
+    if not os.access(program, os.X_OK):
+        return None, "%s is not on the device" % program
+    command = [
+        program, "--graph=" + str(artifact), "--num_threads=%d" % job["threads"],
+        "--warmup_runs=%d" % max(job["warmup"], 1), "--num_runs=%d" % (job["rounds"] * job["runs"]),
+        "--report_peak_memory_footprint=true",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, str(error)[:300]
+    text = done.stdout.decode("utf-8", "replace")
+    times, peak = BENCHMARK_TIMES.search(text), BENCHMARK_PEAK.search(text)
+    if done.returncode != 0 or times is None:
+        lines = text.strip().splitlines()
+        return None, ("it ended with code %d: %s" % (done.returncode, lines[-1] if lines else "no words"))[:300]
+    init, first, warmup, mean = (float(v) / 1000 for v in times.groups())
+    figures = {"init_ms": init, "first_run_ms": first, "warmup_mean_ms": warmup, "mean_ms": mean}
+    return dict(figures, peak_mb=float(peak.group(1)) if peak else None), None
+
+
 def check_sent(folder, items):
     for item in items:
         if sha256_of(folder / item["file"]) != item["sha256"]:
@@ -654,6 +688,8 @@ def work(folder):
         parts[number]["placement"], parts[number]["no_placement"] = model.placement(
             folder / job["artifacts"][number]["file"], first
         )
+    if job.get("benchmark"):
+        parts[0]["benchmark"], parts[0]["no_benchmark"] = benchmark(job, folder / job["artifacts"][0]["file"])
     return {
         "runtime": models[0].version,
         "parts": parts,

@@ -124,5 +124,6 @@ AnyJob = Job | BuildJob
 
 def parse_job(text: str) -> AnyJob:
     """A job as the store keeps it."""
-    kind = BuildJob if "script" in json.loads(text) else Job
-    return kind.model_validate_json(text)
+    if "script" in json.loads(text):
+        return BuildJob.model_validate_json(text)
+    return Job.model_validate_json(text)

@@ -68,6 +68,16 @@ class Sensors(_Told):
     power_mode: Words | None = None
 
 
+class Benchmark(_Told):
+    """What LiteRT's own benchmark binary measured, without this agent's Python in between."""
+
+    init_ms: Milliseconds
+    first_run_ms: Milliseconds
+    warmup_mean_ms: Milliseconds
+    mean_ms: Milliseconds
+    peak_mb: Milliseconds | None = None
+
+
 class PartFigures(_Told):
     """One artifact on the device. times_ms: rounds x runs x (pre, infer, post)."""
 
@@ -79,6 +89,9 @@ class PartFigures(_Told):
     times_ms: list[list[tuple[Milliseconds, Milliseconds, Milliseconds]]]
     placement: dict[Words, int | Annotated[list[Words], Field(max_length=40)]] | None = None
     no_placement: Words | None = None
+    benchmark: Benchmark | None = None
+    no_benchmark: Words | None = None
+    """Why there is none; both None where none was asked for."""
 
 
 class Predictions(_Told):
@@ -230,7 +243,8 @@ def read_told(path: Path, limit: int = RESULT_LIMIT) -> Any:
     try:
         return _clean(json.loads(path.read_bytes(), parse_constant=_no_constant))
     except (ValueError, RecursionError) as error:
-        raise CorruptResult(f"{path.name} is no sound JSON: {type(error).__name__}") from error
+        words = f"no sound JSON ({type(error).__name__})"
+        raise CorruptResult(f"{path.name} is not what the agent writes: {words}") from error
 
 
 def _parsed(model: type[_R], folder: Path) -> _R:

@@ -72,6 +72,8 @@ class Adb(_Section):
 
     serial: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
     adb: NoNul = "adb"
+    benchmark: NoNul = "/data/local/tmp/benchmark_model"
+    """LiteRT's benchmark binary on the device; where it is there, its own times stand beside the agent's."""
 
 
 class Simulation(_Section):

@@ -147,6 +147,7 @@ class Job(Record):
                 for number, part in enumerate(self.parts)
             ],
             "inputs": {"file": "inputs.npy", "sha256": self.inputs.sha256, "n": self.inputs.n},
+            "benchmark": self.device.adb.benchmark if self.device.adb is not None else None,
         }
 
 

@@ -41,6 +41,10 @@ def figures_of(job: Job, result: DeviceResult, figures: Figures) -> tuple[dict[s
         higher_is_better=False,
         not_measured=None if peak else "the device does not tell",
     )
+    if part.benchmark is not None:
+        metrics["benchmark_binary_mean_ms"] = _ms(part.benchmark.mean_ms)
+    elif part.no_benchmark is not None:
+        metrics["benchmark_binary_mean_ms"] = Metric(value=None, unit="ms", not_measured=part.no_benchmark)
     slowdown, why = _slowdown(job, result)
     metrics["latency_ratio_vs_baseline"] = (
         Metric(

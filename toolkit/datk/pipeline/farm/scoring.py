@@ -169,6 +169,7 @@ def _details(result: DeviceResult) -> dict[str, Any]:
             }
             for p in work.parts
         },
+        "benchmark_binary": work.parts[0].benchmark.model_dump() if work.parts[0].benchmark else None,
         "throttling": throttling(result),
         "predictions_float32_sha256": work.predictions.float32_sha256,
         "log": result.log,
