@@ -199,10 +199,10 @@ def _row(plan: _Plan, job: BuildJob, row: JobRow, waiting: str | None, store: St
     contract = plan.artifact.manifest.contract
     assert contract is not None
     suspects = known_bad(plan.target, contract, {plan.build.runtime: judged.version})
-    words = [s.sentence() for s in suspects if s.certain and s.tool == plan.build.runtime]
-    folder = write_engine_stage(plan.build, plan.artifact, job, report, judged, results, known_bad=words)
-    notes = [*judged.notes, *words]
-    reasons = [*judged.reasons, *(words if judged.status == "rejected" else [])]
+    known = [s.sentence() for s in suspects if s.certain and s.tool == plan.build.runtime]
+    folder = write_engine_stage(plan.build, plan.artifact, job, report, judged, results, known_bad=known)
+    notes = [*judged.notes, *known]
+    reasons = [*judged.reasons, *(known if judged.status == "rejected" else [])]
     return EngineRow(
         artifact=name,
         device=device.name,
