@@ -339,34 +339,102 @@ def test_the_command_judges_several_prints_protocol_and_gates_with_exit_3(
     assert told_json[1]["versus"]["words"].startswith("worse")
 
 
-@pytest.mark.slow
-def test_a_thousand_large_photographs_cost_minutes_not_memory(tmp_path: Path) -> None:
-    """Everything but the net: 1,000 entries on 12 pictures of 1500x2000, maps of a bucket's size."""
-    import resource
+_WORKER = """
+import json, sys, time
+from pathlib import Path
+from datk.evaluate.benchmarks.task import TaskRequest, open_task
+from datk.pipeline.judging import Contender, judge
 
-    rng = np.random.default_rng(0)
-    root = tmp_path / "set"
-    annotations: dict[str, Any] = {}
-    for number in range(1000):
-        path = root / "images" / "indoor" / f"{number:04d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if number < 12:
-            noise = cv2.resize(rng.integers(0, 255, (150, 200, 3), np.uint8), (2000, 1500))
-            cv2.imwrite(str(path), noise)
-            (tmp_path / "m").mkdir(exist_ok=True)
-        else:
-            path.symlink_to(root / "images" / "indoor" / f"{number % 12:04d}.jpg")
-        np.save(tmp_path / "m" / f"{number:04d}.npy", rng.random((518, 686), dtype=np.float32))
-        a, b = rng.integers(0, 1500, (2, 2)).tolist()
-        annotations[f"images/indoor/{number:04d}.jpg"] = [{"point1": a, "point2": b, "closer_point": "point1"}] * 2
-    (root / "annotations.json").write_text(json.dumps(annotations))
-    spec = f"preds:{tmp_path / 'm'},quantity=disparity,larger_is=nearer"
-    scored(spec, root, cache=None)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if __name__ == "__main__":
+    request = TaskRequest(bench="da2k", data=Path(sys.argv[1]))
     begun = time.monotonic()
-    scored(spec, root, cache=tmp_path / "answers")
-    assert time.monotonic() - begun < 180
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+    contender = Contender(name="m", spec=sys.argv[2])
+    scored = judge(contender, request, open_task(request), cache=Path(sys.argv[3]), jobs=int(sys.argv[4]))
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(json.dumps({"seconds": time.monotonic() - begun, "peak_kib": int(status["VmHWM"].split()[0]),
+                      "kept": scored.n_kept, "result": scored.result.model_dump(mode="json")}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["hf", "marigold"])
+def test_models_of_others_are_judged_beside_maps_in_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """Tiny nets of random weights, saved as their makers save them."""
+    pytest.importorskip("diffusers" if kind == "marigold" else "transformers", reason=f"no library for {kind}: models")
+    from tests.unit.models.outside import nets
+
+    folder = (nets.marigold if kind == "marigold" else nets.depth_anything)(tmp_path / "net")
+    root = da2k(tmp_path / "set", 3)
+    good = maps(tmp_path / "good", root, 1.0)
+    words = ("validate", good, f"{kind}:{folder}", "--bench", "da2k", "--data", str(root), "--json")
+    assert line(monkeypatch, tmp_path, *words) == 0
+    first, net = json.loads(capsys.readouterr().out)
+    assert first["result"]["overall"]["accuracy"] == 1
+    assert net["result"]["n_images"] == 3 and net["result"]["overall"]["n"] == first["result"]["overall"]["n"]
+    affine_depth = "depth_affine_invariant" if kind == "marigold" else "disparity_affine_invariant"
+    assert net["result"]["depth_kind"] == affine_depth
+    assert net["versus"]["reference"] == first["name"]
+    assert line(monkeypatch, tmp_path, *words) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert [t["kept_from_before"] for t in again] == [3, 3] and again[1]["result"] == net["result"]
+
+
+@pytest.mark.slow
+def test_a_thousand_large_photographs_cost_minutes_not_memory_and_survive_a_kill(tmp_path: Path) -> None:
+    """Everything but the net: 1,000 photographs of 1500x2000 with two pairs each, maps of a bucket's size.
+
+    The files are 12 pictures under 1,000 names; every name is decoded, hashed and scored. Each run is a process of its
+    own, so that its peak memory is its own.
+    """
+    rng = np.random.default_rng(0)
+    script = tmp_path / "worker.py"
+    script.write_text(_WORKER + "\n")
+    (tmp_path / "m").mkdir()
+    originals = tmp_path / "originals"
+    originals.mkdir()
+    for number in range(12):
+        noise = cv2.resize(rng.integers(0, 255, (150, 200, 3), np.uint8), (2000, 1500))
+        cv2.imwrite(str(originals / f"{number}.jpg"), noise)
+    sets = {count: tmp_path / f"set-{count}" for count in (100, 1000)}
+    for count, root in sets.items():
+        annotations: dict[str, Any] = {}
+        (root / "images" / "indoor").mkdir(parents=True)
+        for number in range(count):
+            key = f"images/indoor/{number:04d}.jpg"
+            os.link(originals / f"{number % 12}.jpg", root / key)
+            np.save(tmp_path / "m" / f"{number:04d}.npy", rng.random((518, 686), dtype=np.float32))
+            points = rng.integers(0, 1500, (2, 2, 2)).tolist()
+            annotations[key] = [{"point1": a, "point2": b, "closer_point": "point1"} for a, b in points]
+        (root / "annotations.json").write_text(json.dumps(annotations))
+    spec = f"preds:{tmp_path / 'm'},quantity=disparity,larger_is=nearer"
+
+    def words(count: int, answers: str, jobs: int = 1) -> list[str]:
+        return [sys.executable, str(script), str(sets[count]), spec, str(tmp_path / answers), str(jobs)]
+
+    environment = {**os.environ, "PYTHONPATH": str(Path("toolkit").resolve())}
+
+    def run(count: int, answers: str, jobs: int = 1) -> dict[str, Any]:
+        done = subprocess.run(words(count, answers, jobs), env=environment, check=True, capture_output=True, text=True)
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{count} photographs, {jobs} processes:", {k: v for k, v in found.items() if k != "result"})
+        return found
+
+    few, many = run(100, "few"), run(1000, "many")
+    assert many["seconds"] < 180
+    assert many["peak_kib"] - few["peak_kib"] < 30_000
+
+    child = subprocess.Popen(words(1000, "killed", 2), env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if sum(f.read_bytes().count(b"\n") for f in (tmp_path / "killed").glob("*")) > 400:
+            break
+        time.sleep(0.1)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    resumed = run(1000, "killed", 2)
+    assert 300 < resumed["kept"] < 1000
+    assert resumed["result"] == many["result"]
 
 
 # ------------------------------------------------------------------------------------------------ the page of a record
@@ -412,3 +480,80 @@ def test_two_records_are_compared_model_by_model(tmp_path: Path, three: list[jud
     page = write_judged_page(tmp_path / "new.json", tmp_path / "new.html", before=tmp_path / "old.json")
     assert {model: status for model, status, _ in page.changes} == {"bad": "better", "good": "same", "fresh": "new"}
     assert not page.drawn and page.not_drawn
+
+
+# ------------------------------------------------------------------------------------------------ dense benchmarks
+
+
+def rgbd(root: Path, scenes: tuple[str, ...] = ("kitchen", "street"), count: int = 12) -> tuple[Path, np.ndarray]:
+    """A set of measured depth, `count` photographs in each scene, and its (40, 60) depth."""
+    depth = np.linspace(1, 9, 40 * 60).reshape(40, 60).astype(np.float32)
+    for folder, ending in (("images", ".png"), ("depth", ".npy")):
+        for scene in scenes:
+            (root / folder / scene).mkdir(parents=True)
+            for k in range(count):
+                path = root / folder / scene / f"{k:02d}{ending}"
+                if ending == ".npy":
+                    np.save(path, depth)
+                else:
+                    cv2.imwrite(str(path), np.full((*depth.shape, 3), 10 * k, np.uint8))
+    (root / "rgbd.json").write_text(json.dumps({"quantity": "depth", "unit": 1.0}))
+    return root, depth
+
+
+def dense_maps(folder: Path, depth: np.ndarray, bad_scene: str = "", count: int = 12) -> str:
+    """Metric maps with 1 % of noise; those of one scene are 40 % too far in a known corner."""
+    rng = np.random.default_rng(len(bad_scene))
+    for scene in ("kitchen", "street"):
+        for k in range(count):
+            values = depth * rng.normal(1, 0.01, depth.shape)
+            if scene == bad_scene:
+                values[:20, :20] *= 1.4 + 0.01 * k
+            path = folder / "images" / scene / f"{k:02d}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, values.astype(np.float32))
+    return f"preds:{folder},quantity=metric_depth,larger_is=farther,unit=1"
+
+
+def picture(uri: str) -> np.ndarray:
+    import base64
+
+    return np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(uri), np.uint8), cv2.IMREAD_COLOR))
+
+
+def test_the_page_of_a_dense_benchmark_names_the_lost_scene_and_shows_where_the_error_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, depth = rgbd(tmp_path / "set")
+    good, bad = dense_maps(tmp_path / "good", depth), dense_maps(tmp_path / "bad", depth, "street")
+    words = ("validate", good, bad, "--bench", "rgbd", "--data", str(root), "--keep", "r.json")
+    assert line(monkeypatch, tmp_path, *words) == 0
+    assert line(monkeypatch, tmp_path, "report", "r.json") == 0
+    from datk.report.judged_page import judged_page
+
+    page = judged_page(read_judged(tmp_path / "r.json"))
+    marks = {row.scene: row.cells[1][1] for row in page.scenes}
+    assert marks == {"kitchen": "", "street": "worse"}
+    assert {row.n for row in page.scenes} == {12}
+    assert len(page.error_maps) == 6 and all("/street/" in item.image for item in page.error_maps)
+    assert page.error_maps[0].image == "images/street/11.png"
+    captions = [p.caption.partition(",")[0] for p in page.error_maps[0].pictures]
+    assert captions == ["photograph", "truth", "good", "good: error", "bad", "bad: error"]
+    error = picture(page.error_maps[0].pictures[5].jpeg).astype(int).sum(axis=2)
+    assert error[2:18, 2:18].mean() > 2 * error[22:, 22:].mean()
+    html = next(tmp_path.glob("*.html")).read_text()
+    assert "Where the error is" in html and html.count("<img") == 36
+    capsys.readouterr()
+
+
+def test_one_dense_model_alone_shows_its_own_worst_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, depth = rgbd(tmp_path / "set", count=3)
+    bad = dense_maps(tmp_path / "bad", depth, "street", count=3)
+    assert line(monkeypatch, tmp_path, "validate", bad, "--bench", "rgbd", "--data", str(root), "--keep", "r.json") == 0
+    judged = read_judged(tmp_path / "r.json")
+    assert [m.image for m in judged.error_maps][:3] == [f"images/street/{k:02d}.png" for k in (2, 1, 0)]
+    assert len(judged.error_maps[0].pictures) == 4
+    figures = judged.rows[0].dense
+    assert figures is not None
+    shown = float(judged.error_maps[0].pictures[3].caption.rpartition(" mean ")[2].rstrip(" %"))
+    assert shown == pytest.approx(100 * figures.images["images/street/02.png"]["aligned"]["abs_rel"], abs=0.051)

@@ -13,6 +13,9 @@ from datk.evaluate.statistics import mcnemar, paired_bootstrap
 SEED = 0
 LEVEL = 0.05
 ACCURACY = "accuracy"
+FEWEST_IMAGES = 6
+"""Dense: below this no difference is called one. Even if every image went the same way, the exact sign test would not
+reach 5 % (2 / 2^5 = 6.25 %), while a bootstrap over five images, or one, leaves 0 out all too easily."""
 
 
 class Difference(BaseModel):
@@ -42,10 +45,11 @@ class Difference(BaseModel):
     def distinguishable(self) -> bool:
         """Whether the interval leaves 0 out and, for pairs, McNemar's test agrees at 5 %.
 
-        Both: pairs of one image are not independent, which the test does not know and the bootstrap does.
+        Both: pairs of one image are not independent, which the test does not know and the bootstrap does. Dense
+        metrics have no such test; there it takes FEWEST_IMAGES.
         """
         apart = self.low > 0 or self.high < 0
-        return apart and (self.p is None or self.p < LEVEL)
+        return apart and (self.n_images >= FEWEST_IMAGES if self.p is None else self.p < LEVEL)
 
     @property
     def better(self) -> bool:

@@ -14,6 +14,7 @@ from datk.evaluate.benchmarks.task import BenchTask, TaskRequest
 from datk.evaluate.comparison import Difference, compare, headline
 from datk.evaluate.gate_rules import FLOAT, GateRule, judge_rule
 from datk.evaluate.gates import GateResult
+from datk.pipeline.error_maps import with_error_maps
 from datk.pipeline.judging import Contender, Result, Scored, judge
 from datk.report.ci import JudgedModel
 from datk.report.judged_file import JudgedFile, JudgedRow
@@ -184,8 +185,12 @@ def record(items: Sequence[Compared], request: TaskRequest, reference: str | Non
 
 
 def keep(path: Path, items: Sequence[Compared], request: TaskRequest, reference: str | None) -> None:
-    """Write the record of a call, atomically."""
-    write_json(path, record(items, request, reference).model_dump(mode="json"))
+    """Write the record of a call, atomically: first every figure, then again with error maps where there are some."""
+    judged = record(items, request, reference)
+    write_json(path, judged.model_dump(mode="json"))
+    drawn = with_error_maps(judged, [item.scored.contender for item in items], request)
+    if drawn.error_maps:
+        write_json(path, drawn.model_dump(mode="json"))
 
 
 def as_json(item: Compared) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datk.errors import DataError
 from datk.evaluate.benchmarks.dense import DenseResult
@@ -17,6 +17,23 @@ from datk.evaluate.gates import GateResult
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RecordPicture(_Record):
+    """A small picture. jpeg: base64."""
+
+    caption: str
+    jpeg: str = Field(pattern=r"^[A-Za-z0-9+/]+=*$")
+
+
+class ErrorPictures(_Record):
+    """An image of a dense benchmark on which a model loses, drawn while model and data were at hand."""
+
+    image: str
+    text: str
+    full_scale: float
+    """Relative error painted brightest."""
+    pictures: tuple[RecordPicture, ...]
 
 
 class JudgedRow(_Record):
@@ -53,6 +70,8 @@ class JudgedFile(_Record):
     """The benchmark's folder as it was named: pictures in the report are read from there."""
     reference: str | None
     rows: tuple[JudgedRow, ...]
+    error_maps: tuple[ErrorPictures, ...] = ()
+    """Dense benchmarks: the worst images."""
 
 
 def read_judged(path: Path) -> JudgedFile:

@@ -18,11 +18,12 @@ from datk.errors import DatkError, UsageError
 from datk.evaluate import benchmarks
 from datk.evaluate.benchmarks.base import Benchmark
 from datk.evaluate.benchmarks.dense import DenseResult
-from datk.evaluate.benchmarks.pairs import RIGHT, UNSCORED, BenchResult, PairSet, PointPair
+from datk.evaluate.benchmarks.pairs import RIGHT, UNSCORED, BenchResult, PairSet, PointPair, Share
 from datk.evaluate.comparison import Difference, compare
 from datk.report.build import environment
-from datk.report.judged_file import JudgedFile, JudgedRow, read_judged
+from datk.report.judged_file import ErrorPictures, JudgedFile, JudgedRow, read_judged
 from datk.report.paper_tables import quoted_for
+from datk.report.worst_images import reference_of, worst_images
 
 DRAWN = 12
 """Pairs drawn on their photograph at most."""
@@ -66,6 +67,8 @@ class JudgedPage:
     bench: str
     protocols: tuple[str, ...]
     notes: tuple[str, ...]
+    pairs: bool
+    """Whether it is a benchmark of point pairs."""
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     scene_models: tuple[str, ...]
@@ -75,6 +78,8 @@ class JudgedPage:
     drawn: tuple[DrawnPair, ...]
     worst: tuple[tuple[str, str], ...]
     """Dense: (image, what changed)."""
+    error_maps: tuple[ErrorPictures, ...]
+    """Dense: the worst of them, drawn."""
     problems: tuple[tuple[str, str], ...]
     not_drawn: str
 
@@ -95,20 +100,22 @@ def judged_page(judged: JudgedFile, before: JudgedFile | None = None) -> JudgedP
     if before is not None and before.bench != judged.bench:
         raise UsageError(f"the records are of {before.bench} and {judged.bench}: nothing to compare")
     columns = _columns(judged)
-    reference = _reference(judged)
+    reference = reference_of(judged)
     drawn, not_drawn = _drawn(judged, reference)
     return JudgedPage(
         title=f"{judged.bench}: {len(judged.rows)} model{'s' if len(judged.rows) != 1 else ''}",
         bench=judged.bench,
         protocols=tuple(dict.fromkeys(row.result.protocol for row in judged.rows)),
         notes=judged.notes,
+        pairs=judged.rows[0].pairs is not None,
         columns=columns,
         lines=(*(_measured(row, columns) for row in judged.rows), *_quoted(judged.bench, columns)),
         scene_models=tuple(row.name for row in judged.rows),
         scenes=_scenes(judged, reference),
         changes=_changes(judged, before) if before is not None else (),
         drawn=drawn,
-        worst=_worst_images(judged, reference),
+        worst=tuple((w.image, w.text) for w in worst_images(judged, DRAWN) if w.reference),
+        error_maps=judged.error_maps,
         problems=tuple((row.name, problem) for row in judged.rows for problem in row.problems),
         not_drawn=not_drawn,
     )
@@ -155,44 +162,52 @@ def _quoted(bench: str, columns: Sequence[str]) -> list[Line]:
     ]
 
 
-def _reference(judged: JudgedFile) -> JudgedRow | None:
-    """The row of the call that the others were compared with; None when it was no row of it (the float net)."""
-    wanted = judged.reference or next((r.versus.reference for r in judged.rows if r.versus), None)
-    return next((r for r in judged.rows if r.name == wanted), judged.rows[0] if len(judged.rows) > 1 else None)
-
-
 def _scenes(judged: JudgedFile, reference: JudgedRow | None) -> tuple[SceneRow, ...]:
-    rows = []
+    """Scene by scene, for every model; nothing for a set of one scene."""
     first = judged.rows[0].result
-    if not isinstance(first, BenchResult):
+    counts = {s: share.n if isinstance(share, Share) else int(share["n"]) for s, share in first.scenes.items()}
+    if isinstance(first, DenseResult) and len(counts) < 2:
         return ()
-    for scene, share in first.scenes.items():
+    rows = []
+    for scene, count in counts.items():
         cells = []
         for row in judged.rows:
-            assert row.pairs is not None
-            mine = row.pairs.scenes.get(scene)
-            text = "–" if mine is None or mine.accuracy is None else f"{100 * mine.accuracy:.1f}"
+            value = _scene_figure(row, scene)
             change = _scene_difference(row, reference, scene)
             mark = "" if change is None or not change.distinguishable else "better" if change.better else "worse"
+            digits = ".1f" if row.pairs is not None else ".4g"
+            text = "–" if value is None else f"{value:{digits}}"
             if change is not None:
-                text += f" ({change.value:+.1f})"
+                shift = change.value / (100 if row.dense and change.unit == "pp" else 1)
+                text += f" ({shift:+{digits}})"
             cells.append((text, mark))
-        rows.append(SceneRow(scene, share.n, tuple(cells)))
+        rows.append(SceneRow(scene, count, tuple(cells)))
     return tuple(rows)
+
+
+def _scene_figure(row: JudgedRow, scene: str) -> float | None:
+    """Percent of the scene's pairs, or the mean of a dense benchmark's first figure over its images."""
+    if row.pairs is not None:
+        share = row.pairs.scenes.get(scene)
+        return None if share is None or share.accuracy is None else 100 * share.accuracy
+    assert row.dense is not None
+    return row.dense.scenes.get(scene, {}).get(row.metric)
 
 
 def _scene_difference(row: JudgedRow, reference: JudgedRow | None, scene: str) -> Difference | None:
     """The model against the reference on one scene's images."""
-    if reference is None or reference is row or row.pairs is None or reference.pairs is None:
+    if reference is None or reference is row:
         return None
-    mine, other = (_only(r.pairs, scene) for r in (row, reference) if r.pairs is not None)
     try:
-        return compare(mine, other)
+        return compare(_only(row.result, scene), _only(reference.result, scene))
     except DatkError:
         return None
 
 
-def _only(result: BenchResult, scene: str) -> BenchResult:
+def _only(result: BenchResult | DenseResult, scene: str) -> BenchResult | DenseResult:
+    if isinstance(result, DenseResult):
+        images = {key: figures for key, figures in result.images.items() if result.image_scenes.get(key) == scene}
+        return result.model_copy(update={"images": images})
     kept = {path: o for path, o in result.outcomes.items() if Path(path).parent.name == scene}
     return result.model_copy(update={"outcomes": kept})
 
@@ -210,26 +225,6 @@ def _changes(judged: JudgedFile, before: JudgedFile) -> tuple[tuple[str, str, st
         lines.append((row.name, status, change.words))
     lines += [(name, "gone", "only in the earlier record") for name in old if name not in {r.name for r in judged.rows}]
     return tuple(lines)
-
-
-def _worst_images(judged: JudgedFile, reference: JudgedRow | None) -> tuple[tuple[str, str], ...]:
-    """Dense: the images on which a model loses most against the reference."""
-    if reference is None or reference.dense is None:
-        return ()
-    lost: list[tuple[float, str, str]] = []
-    for row in judged.rows:
-        if row is reference or row.dense is None or row.metric not in _first(row.dense):
-            continue
-        variant, other = next(iter(row.dense.figures)), next(iter(reference.dense.figures))
-        higher = row.versus.higher_is_better if row.versus else False
-        for key, figures in row.dense.images.items():
-            theirs = reference.dense.images.get(key, {}).get(other, {}).get(row.metric)
-            mine = figures.get(variant, {}).get(row.metric)
-            if mine is not None and theirs is not None:
-                change = mine - theirs
-                text = f"{row.name}: {row.metric} {mine:.4g}, {reference.name} {theirs:.4g}"
-                lost.append((change if higher else -change, key, text))
-    return tuple((key, text) for change, key, text in sorted(lost)[:DRAWN] if change < 0)
 
 
 def _drawn(judged: JudgedFile, reference: JudgedRow | None) -> tuple[tuple[DrawnPair, ...], str]:

@@ -35,6 +35,8 @@ SCORER_VERSION = 1
 
 METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "silog", "log10", "delta1", "delta2", "delta3")
 HIGHER_IS_BETTER = frozenset(("delta1", "delta2", "delta3", "boundary_f1", "boundary_recall"))
+NO_SCENE = "all"
+"""Scene of the images of a set that has none."""
 SUSPICIOUS_RATIO = 30.0
 """Median of a metric prediction over that of the truth from which a wrong unit is suspected aloud."""
 
@@ -80,6 +82,8 @@ class DenseResult(_Record):
     scenes: dict[str, dict[str, float]] = {}
     """Scene -> n and the means of the first variant."""
     images: dict[str, dict[str, dict[str, float]]]
+    image_scenes: dict[str, str] = {}
+    """Image -> its scene, for a scene-wise comparison."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -217,6 +221,7 @@ def summed_up(
         warnings={k: "; ".join(i.warnings) for k, i in by_key.items() if i.warnings},
         scenes=_scenes(scored, variants[0]),
         images={k: i.figures for k, i in scored.items()},
+        image_scenes={k: i.scene or NO_SCENE for k, i in scored.items()},
         notes=notes,
     )
 
@@ -235,7 +240,7 @@ def score_map(
     the fit stays that of the whole image, figures of the masked pixels are added as "aligned, NAME" and the rest as
     "aligned, not NAME".
     """
-    truth, metres = _truth(sample)
+    truth, metres = truth_of(sample)
     truth = protocol.clipped(truth)
     valid = protocol.mask(truth)
     known = np.isfinite(truth) & (truth > 0)
@@ -243,7 +248,7 @@ def score_map(
         return DenseImage(n_pixels=int(valid.sum()), problem=_why_empty(truth[known], protocol), fault="data")
     warnings = _unit_warning(pred, kind, truth, valid) if metres else ()
     figures: dict[str, dict[str, float]] = {}
-    aligned = _aligned(pred, kind, truth, valid, protocol.cap_m)
+    aligned = aligned_score(pred, kind, truth, valid, protocol.cap_m)
     if aligned.undefined:
         return DenseImage(n_pixels=aligned.n_pixels, problem=aligned.undefined, fault="prediction", warnings=warnings)
     figures["aligned"] = _figures(aligned)
@@ -255,7 +260,7 @@ def score_map(
             if not score.undefined:
                 figures[name] = _figures(score)
     far = protocol.cap_m if protocol.cap_m is not None else float(truth[valid].max())
-    depth = _depth_map(pred, kind, aligned, far) if protocol.boundary or masks else None
+    depth = aligned_depth(pred, kind, aligned, far) if protocol.boundary or masks else None
     if protocol.boundary and depth is not None:
         f1 = boundary_f1(depth, np.where(valid, truth, 1.0), valid)
         if math.isfinite(f1):
@@ -269,7 +274,7 @@ def score_map(
     return DenseImage(figures=figures, n_pixels=aligned.n_pixels, warnings=warnings)
 
 
-def _truth(sample: Sample) -> tuple[NDArray[np.float64], bool]:
+def truth_of(sample: Sample) -> tuple[NDArray[np.float64], bool]:
     """(H, W) depth, nan unknown, and whether it is in metres. Disparity is inverted: its unit is then the set's own."""
     if sample.depth is not None:
         return np.asarray(sample.depth, np.float64), sample.depth_m is not None
@@ -277,13 +282,14 @@ def _truth(sample: Sample) -> tuple[NDArray[np.float64], bool]:
     return np.where(valid & (inverse > 0), 1.0 / np.where(inverse > 0, inverse, 1).astype(np.float64), np.nan), False
 
 
-def _aligned(
+def aligned_score(
     pred: NDArray[np.floating],
     kind: DepthKind,
     truth: NDArray[np.float64],
     valid: NDArray[np.bool_],
     cap_m: float | None,
 ) -> DenseScore:
+    """All (H, W). The first variant's score, with the fit that brings the prediction onto the truth."""
     if kind is DepthKind.DEPTH_AFFINE_INVARIANT:
         return score_affine_depth(pred, truth, valid, cap_m=cap_m)
     values = _disparity(pred, kind)
@@ -295,7 +301,7 @@ def _disparity(pred: NDArray[np.floating], kind: DepthKind) -> NDArray[np.float6
     return 1.0 / np.maximum(values, NEAREST) if kind is DepthKind.DEPTH_METRIC_M else values
 
 
-def _depth_map(pred: NDArray[np.floating], kind: DepthKind, fit: DenseScore, far: float) -> NDArray[np.float64]:
+def aligned_depth(pred: NDArray[np.floating], kind: DepthKind, fit: DenseScore, far: float) -> NDArray[np.float64]:
     """(H, W) the aligned prediction as depth, clamped as it was for scoring."""
     if kind is DepthKind.DEPTH_AFFINE_INVARIANT:
         return np.clip(fit.scale * np.asarray(pred, np.float64) + fit.shift, NEAREST, far)
@@ -337,7 +343,7 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _scenes(scored: Mapping[str, DenseImage], variant: str) -> dict[str, dict[str, float]]:
     by_scene: dict[str, list[Mapping[str, float]]] = {}
     for image in scored.values():
-        by_scene.setdefault(image.scene or "all", []).append(image.figures[variant])
+        by_scene.setdefault(image.scene or NO_SCENE, []).append(image.figures[variant])
     return {scene: {"n": float(len(rows))} | _means(rows) for scene, rows in sorted(by_scene.items())}
 
 
