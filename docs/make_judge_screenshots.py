@@ -172,7 +172,7 @@ def main() -> None:
                 resize(driver, 1000, 900)
                 driver.get(page.as_uri())
                 driver.execute_script("document.getElementById(arguments[0])?.scrollIntoView()", section)
-                save(driver, arguments.out / f"judged_{page.stem}.jpg")
+                save(driver, arguments.out / f"judged_{section}.jpg")
         finally:
             driver.quit()
 
