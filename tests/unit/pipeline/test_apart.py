@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from datk.artifact.manifest import read_manifest
-from datk.errors import DataError
+from datk.errors import DataError, EnvironmentLacks
 from datk.pipeline import apart
 from datk.pipeline.execute import Executed, Selection, execute
 from datk.pipeline.stage import Stage
@@ -44,6 +44,9 @@ def meet(stage):
             raise DataError("nobody else came")
         time.sleep(0.01)
     return Outcome()
+
+def killed(stage):
+    os.kill(os.getpid(), 9)
 
 def sleep(stage):
     (stage.out / "pid").write_text(str(os.getpid()))
@@ -171,6 +174,15 @@ def test_any_other_error_ends_the_run_with_its_own_words(toys: ModuleType, tmp_p
         go(chains(toys, broken="unreadable"), tmp_path / "run")
     assert caught.value.hint == "another picture"
     assert not (tmp_path / "run" / "quantize-x").exists()
+
+
+def test_a_killed_worker_is_told_with_the_line_that_goes_on(toys: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentLacks, match=r"quantize-x.* ended without a word") as caught:
+        go(chains(toys, broken="killed")[:2], tmp_path / "run")
+    assert "--jobs 1" in (caught.value.hint or "")
+    assert not (tmp_path / "run" / "quantize-x").exists()
+    again, _ = go(chains(toys), tmp_path / "run")
+    assert not again.failures
 
 
 def test_what_is_built_is_not_built_again(toys: ModuleType, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datk.artifact.manifest import Manifest
+from datk.errors import EnvironmentLacks
 from datk.measure.memory import available_bytes
 from datk.measure.worker_process import end_with_parent
 from datk.pipeline.build_stage import build_stage
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
 BASE_BYTES = 3 << 30
-"""Torch, NNCF and a converter with a small net; measured peaks are in the README's table of `make bench`."""
+"""Allowed for torch, NNCF and a converter, whatever the net: an allowance, not a measurement (`make bench` prints peaks)."""
 WEIGHT_COPIES = 12
-"""Copies of the weights a conversion holds at its peak, graphs and calibration included, rounded up."""
+"""Allowed beside that for graphs, calibration and copies, in sizes of the weights: an allowance as well."""
 THREADS = "OMP_NUM_THREADS"
 POLL_S = 0.2
 
@@ -50,7 +52,7 @@ class StagePool:
     def __init__(self, processes: int, reporter: Reporter) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of torch's hold
         self._said: Queue[tuple[str, str, Any]] = context.Queue()
-        self._leave: Event = context.Event()
+        stay, self._staying = context.Pipe(duplex=False)  # not an Event: its set() waits for ever for a killed worker
         self._reporter = reporter
         self._waiting: dict[Future[Manifest], Stage] = {}
         self.processes = processes
@@ -59,7 +61,7 @@ class StagePool:
             processes,
             mp_context=context,
             initializer=_begin,
-            initargs=(self._said, self._leave),
+            initargs=(self._said, stay),
         )
 
     def __enter__(self) -> StagePool:
@@ -67,8 +69,9 @@ class StagePool:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._leave.set()
+            self._staying.close()
         self._pool.shutdown(cancel_futures=True)
+        self._staying.close()
 
     @property
     def running(self) -> int:
@@ -82,10 +85,19 @@ class StagePool:
             self._waiting[self._pool.submit(_build, stage, folder, needed, seed)] = stage
 
     def finished(self) -> Sequence[tuple[Stage, Future[Manifest]]]:
-        """Wait for the next stages to end; meanwhile what the workers say goes to the reporter."""
+        """Wait for the next stages to end; meanwhile what the workers say goes to the reporter.
+
+        Raises EnvironmentLacks when a worker was killed: the futures of all are lost then.
+        """
         while True:
             done, _ = wait(self._waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
             self._pass_on()
+            if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                building = ", ".join(sorted(stage.name for stage in self._waiting.values()))
+                raise EnvironmentLacks(
+                    f"a process that built {building} ended without a word; most often the system was out of memory",
+                    hint="the same command with --jobs 1 goes on from what is built",
+                )
             if done:
                 return [(self._waiting.pop(future), future) for future in done]
 
@@ -129,14 +141,14 @@ def _cores() -> int:
 _HERE: dict[str, Any] = {}
 
 
-def _begin(said: Queue[tuple[str, str, Any]], leave: Event) -> None:
+def _begin(said: Queue[tuple[str, str, Any]], stay: Connection) -> None:
     end_with_parent()
-    threading.Thread(target=_leave_when_told, args=(leave,), name="told to leave", daemon=True).start()
+    threading.Thread(target=_leave_when_told, args=(stay,), name="told to leave", daemon=True).start()
     _HERE["said"] = said
 
 
-def _leave_when_told(leave: Event) -> None:
-    leave.wait()
+def _leave_when_told(stay: Connection) -> None:
+    stay.poll(None)  # nothing is ever sent: readable means the first process closed its end, or is gone
     os._exit(1)  # half a stage lies in its hidden folder, as after any interruption
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from datk.errors import TargetError
 from datk.targets.coreml.build import convert
-from datk.targets.coreml.compress import PALETTES, check_compressed, compress
+from datk.targets.coreml.compress import check_compressed, compress
 from datk.targets.coreml.reference.evaluator import Evaluator
 from datk.targets.coreml.reference.ops_quantize import constexpr_lut_to_dense
 from datk.targets.coreml.reference.program import Program, read_program
@@ -90,7 +90,3 @@ def test_packed_indices_unpack_bit_by_bit(bits: int, count: int, seed: int) -> N
 def test_a_table_that_does_not_fit_its_indices_is_refused() -> None:
     with pytest.raises(TargetError, match="do not make"):
         constexpr_lut_to_dense(torch.zeros(3, dtype=torch.uint8), torch.zeros(16), (4,))
-
-
-def test_every_palette_has_its_bits() -> None:
-    assert PALETTES == {"lut8": 8, "lut6": 6, "lut4": 4}
