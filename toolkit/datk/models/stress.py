@@ -28,6 +28,8 @@ TOP_SHARE = 0.09
 TOP_MASS = 0.75
 """Mass that part carries, the middle of the reported 67-83 %."""
 LARGEST = 400.0
+MASSIVE = 1000.0
+"""An activation is massive when it is about that many times the median one (Sun et al. 2024, arXiv 2402.17762)."""
 
 
 class StressedBlock(Block):
@@ -71,17 +73,20 @@ def stress_net(net: DepthAnything, images: Tensor, *, largest: float = LARGEST) 
 def scale_residual(
     net: DepthAnything, images: Tensor, *, largest: float = LARGEST, channels: int | None = None
 ) -> DepthAnything:
-    """A copy of net, equal in function, whose residual stream exceeds `largest` in two middle blocks.
+    """A copy of net, equal in function, whose residual stream is massive in two middle blocks.
 
     channels: how many residual channels are scaled, the liveliest ones; None: one in 96, at least 2. Each gets the
-    smallest power of two that takes its largest value on images beyond `largest` in both blocks. Raises UsageError.
+    smallest power of two that takes its largest value on images beyond `largest`, and beyond MASSIVE times the median
+    value of the stream, in both blocks. Raises UsageError.
     """
     if not largest > 0:
         raise UsageError(f"largest residual value must be positive, got {largest}")
     stressed = copy.deepcopy(net).eval()
     encoder = _encoder(stressed)
     middle = middle_blocks(len(encoder.blocks))
-    reach = torch.stack([r for i, r in enumerate(_residual_reach(stressed, images)) if i in middle]).amin(0)  # (dim,)
+    streams = [stream for i, stream in enumerate(_residual_streams(stressed, images)) if i in middle]
+    reach = torch.stack([stream.reach for stream in streams]).amin(0)  # (dim,)
+    largest = max(largest, MASSIVE * max(stream.median for stream in streams))
     count = channels or max(2, reach.numel() // 96)
     chosen = reach.topk(min(count, reach.numel())).indices
     scale = torch.ones_like(reach)
@@ -121,7 +126,7 @@ def sharpen_attention(net: DepthAnything, images: Tensor, *, top_mass: float = T
 @torch.no_grad()
 def largest_residual(net: DepthAnything, images: Tensor) -> list[float]:
     """Largest |x| of the residual stream inside each block, on images (B, 3, H, W) normalised."""
-    return [float(reach.max()) for reach in _residual_reach(net, images)]
+    return [float(stream.reach.max()) for stream in _residual_streams(net, images)]
 
 
 @torch.no_grad()
@@ -151,19 +156,29 @@ def _encoder(net: DepthAnything) -> DinoV2:
     return net.pretrained
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Stream:
+    """The residual stream inside one block, in the units it is kept in."""
+
+    reach: Tensor
+    """(dim,): largest |x| of each channel."""
+    median: float
+    """Median |x| over everything."""
+
+
 @torch.no_grad()
-def _residual_reach(net: DepthAnything, images: Tensor) -> list[Tensor]:
-    """Per block the largest |x| of each residual channel inside it, (dim,), in the units the stream is kept in."""
+def _residual_streams(net: DepthAnything, images: Tensor) -> list[_Stream]:
+    """One of each block: as it enters, between attention and feed-forward, as it leaves."""
     blocks = [cast(Block, b) for b in _encoder(net).blocks]
     seen: list[list[Tensor]] = [[] for _ in blocks]
     hooks: list[RemovableHandle] = []
     for block, found in zip(blocks, seen, strict=True):
 
         def before(_: nn.Module, inputs: tuple[Tensor, ...], found: list[Tensor] = found) -> None:
-            found.append(inputs[0].abs().amax((0, 1)))  # (dim,)
+            found.append(inputs[0].abs().flatten(0, 1))  # (B N, dim)
 
         def after(_: nn.Module, __: tuple[Tensor, ...], output: Tensor, found: list[Tensor] = found) -> None:
-            found.append(output.abs().amax((0, 1)))
+            found.append(output.abs().flatten(0, 1))
 
         hooks += [module.register_forward_pre_hook(before) for module in (block.norm1, block.norm2)]
         hooks.append(block.register_forward_hook(after))
@@ -172,8 +187,11 @@ def _residual_reach(net: DepthAnything, images: Tensor) -> list[Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    units: list[Tensor | float] = [b.scale if isinstance(b, StressedBlock) else 1.0 for b in blocks]
-    return [torch.stack(parts).amax(0) * unit for parts, unit in zip(seen, units, strict=True)]
+    streams = []
+    for block, found in zip(blocks, seen, strict=True):
+        values = torch.cat(found) * (block.scale if isinstance(block, StressedBlock) else 1.0)
+        streams.append(_Stream(reach=values.amax(0), median=float(values.median())))
+    return streams
 
 
 @torch.no_grad()
