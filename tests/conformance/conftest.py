@@ -1,9 +1,13 @@
-"""One toy net for every target: the real architecture, four blocks (one a tap), random weights, a lively map."""
+"""One toy net for every target: the real architecture, four blocks (one a tap), random weights, a lively map.
+
+It is a stress net (datk.models.stress): massive residual channels in the middle blocks, peaked attention. A target that
+is right on tame weights only does not get through.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from datk.depth.io_spec import DepthKind
+from datk.depth.io_spec import IMAGENET_MEAN, IMAGENET_STD, DepthKind
 from datk.models.deployment import deployment_module
 from datk.models.depth_anything import DepthAnything
 from datk.models.presets import Preset
+from datk.models.stress import stress_net
 from datk.quantize.ptq import quantize_module
 from datk.targets import available
 from datk.targets.base import BuildRequest, BuildResult, Target
@@ -39,15 +44,28 @@ TOY = Preset(
 
 @cache
 def toy_net() -> DepthAnything:
-    """Random weights, scaled up so that the map varies, the last bias raised so that no ReLU cuts it flat."""
+    """The toy preset with lively weights, stressed on its own pictures."""
     torch.manual_seed(0)
-    net = DepthAnything(TOY, depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT).eval().requires_grad_(False)
+    net = DepthAnything(TOY, depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT)
+    return stress_net(lively(net), normalised(toy_images()))
+
+
+def lively(net: DepthAnything) -> DepthAnything:
+    """Random weights, scaled up so that the map varies, the last bias raised so that no ReLU cuts it flat; in place."""
+    net.eval().requires_grad_(False)
     for module in net.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.ConvTranspose2d):
             torch.nn.init.kaiming_uniform_(module.weight, a=1.0)
     net.depth_head.scratch.output_conv2[2].weight.abs_()
     net.depth_head.scratch.output_conv2[2].bias.fill_(0.3)
     return net
+
+
+def normalised(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """(h, w, 3) uint8 images -> (B, 3, h, w) float32, as the net itself takes them."""
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (x - mean) / std
 
 
 @cache
@@ -107,7 +125,9 @@ def build_target(target: Target, precision: str, out: Path) -> BuildResult:
 @pytest.fixture(scope="session")
 def toy() -> SimpleNamespace:
     """The toy net's size, pictures, torch answers and how to build a target from it."""
-    return SimpleNamespace(size=SIZE, images=toy_images(), depth=torch_depth, build=build_target, module=float_module)
+    return SimpleNamespace(
+        size=SIZE, images=toy_images(), net=toy_net(), depth=torch_depth, build=build_target, module=float_module
+    )
 
 
 @dataclass(frozen=True)
