@@ -189,7 +189,8 @@ def _residual_streams(net: DepthAnything, images: Tensor) -> list[_Stream]:
             hook.remove()
     streams = []
     for block, found in zip(blocks, seen, strict=True):
-        values = torch.cat(found) * (block.scale if isinstance(block, StressedBlock) else 1.0)
+        unit: Tensor | float = block.scale if isinstance(block, StressedBlock) else 1.0
+        values = torch.cat(found) * unit  # (3 B N, dim)
         streams.append(_Stream(reach=values.amax(0), median=float(values.median())))
     return streams
 
