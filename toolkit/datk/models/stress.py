@@ -29,7 +29,8 @@ TOP_MASS = 0.75
 """Mass that part carries, the middle of the reported 67-83 %."""
 LARGEST = 400.0
 MASSIVE = 1000.0
-"""An activation is massive when it is about that many times the median one (Sun et al. 2024, arXiv 2402.17762)."""
+"""Times the median of the stream: what is called massive here. That a few activations are larger than the others by
+orders of magnitude, in vision transformers too: "Massive Activations in Large Language Models", arXiv 2402.17762."""
 
 
 class StressedBlock(Block):
