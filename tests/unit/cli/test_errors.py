@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,25 @@ def test_recipe_mistakes_are_listed_all_at_once(datk: Any, tmp_path: Path) -> No
 
 def test_unknown_stage_names_the_known_ones(datk: Any) -> None:
     refused(datk("run", "quickstart", "--until", "teachr", "--dry-run"), 2, "teachr", "teacher")
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT"])
+def test_a_full_disk_is_exit_4_and_says_how_to_go_on(datk: Any, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(getattr(errno, number), "No space left on device", "runs/r/.30-student.part/student.safetensors")
+
+    monkeypatch.setattr("datk.pipeline.run.plan", full)
+    ended = datk("run", "quickstart", "--dry-run")
+    refused(ended, 4, "the disk is full writing runs/r/.30-student.part", "run the same command again")
+
+
+def test_any_other_system_error_is_a_bug_with_its_traceback(datk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("datk.pipeline.run.plan", broken)
+    ended = datk("run", "quickstart", "--dry-run")
+    assert ended.code == 1 and "Traceback" in ended.err and "bug in datk" in ended.err
 
 
 def test_missing_model_is_named(datk: Any) -> None:

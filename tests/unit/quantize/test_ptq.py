@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -196,31 +200,54 @@ def test_unusable_calibration_sets_are_refused(bad, message):
     assert caught.value.hint
 
 
+def test_a_refused_image_is_called_by_its_file(images):
+    flat = np.full((*SIZE, 3), 7, np.uint8)
+    with pytest.raises(DataError, match=r"calibration image 1 \(wall\.jpg\) is one flat colour"):
+        check_calibration([images[0], flat], SIZE, names=["a.jpg", "wall.jpg"])
+
+
 def test_too_few_calibration_images_are_refused_with_both_numbers(images):
     with pytest.raises(DataError, match="6 of at least 8 images"):
         check_calibration(images, SIZE, min_images=8)
 
 
 class Overflowing(torch.nn.Module):
-    """exp(pixel / 2): finite up to 177, infinite for anything brighter."""
+    """exp(pixel / 2): finite up to 177, infinite for anything brighter. nan: infinity minus infinity there."""
 
-    def __init__(self):
+    def __init__(self, *, nan=False):
         super().__init__()
+        self.nan = nan
         self.burst = torch.nn.Module()
         self.burst.conv = torch.nn.Conv2d(3, 4, 1)
 
     def forward(self, image):
-        return self.burst.conv((image.permute(0, 3, 1, 2).float() / 2).exp()).relu().sum(1)
+        x = (image.permute(0, 3, 1, 2).float() / 2).exp()
+        return self.burst.conv(x - 2 * x + x if self.nan else x).relu().sum(1)
 
 
-@pytest.mark.parametrize("bright", [0, 3])
-def test_layer_with_an_infinite_range_is_named_with_its_image(images, bright):
+@pytest.mark.parametrize(
+    ("drawn", "options"),
+    [
+        (0, {"bias": "off"}),
+        (3, {"bias": "off"}),
+        (5, {"bias": "full", "smooth": True, "ranges": "histogram"}),
+        (5, {"bias": "fast", "quantize_outputs": True, "ranges": "quantile"}),
+        (5, {"bias": "off", "ranges": "mean", "smooth": True}),
+    ],
+)
+@pytest.mark.parametrize("nan", [False, True], ids=["infinity", "nan"])
+def test_layer_with_an_infinite_range_is_named_with_its_image_and_file(images, drawn, options, nan):
+    """Whichever place the photograph has in the drawn order, whatever estimates the ranges: its number in the set."""
     photos = [np.minimum(i, 150) for i in images]
-    order = [int(i) for i in np.random.default_rng(0).permutation(len(photos))]
-    photos[order[bright]] = np.full((*SIZE, 3), 250, np.uint8) - np.arange(42, dtype=np.uint8)[None, :, None]
-    chosen = scheme(bias="off", float_layers=())
-    with pytest.raises(DataError, match=rf"calibration image {bright}: .* puts out NaN or infinity") as caught:
-        quantize_module(Overflowing(), photos, chosen, input_form="nhwc_uint8", input_size=SIZE, seed=0)
+    bright = int(np.random.default_rng(0).permutation(len(photos))[drawn])
+    photos[bright] = np.full((*SIZE, 3), 250, np.uint8) - np.arange(42, dtype=np.uint8)[None, :, None]
+    names = [f"photo{n}.jpg" for n in range(len(photos))]
+    named = rf"calibration image {bright} \(photo{bright}\.jpg\): .* puts out NaN or infinity"
+    with pytest.raises(DataError, match=named) as caught:
+        quantize_module(
+            Overflowing(nan=nan), photos, scheme(float_layers=(), **options), input_form="nhwc_uint8",
+            input_size=SIZE, seed=0, names=names,
+        )  # fmt: skip
     assert caught.value.hint
 
 
@@ -247,6 +274,17 @@ def test_full_disk_leaves_no_half_archive(toy, images, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_a_disk_that_is_really_full_leaves_no_archive(toy, images, tmp_path):
+    """torch's own writer against ENOSPC from the kernel: the temporary name leads to /dev/full."""
+    x = input_tensor(images[0], "nhwc_uint8")
+    (tmp_path / f".net.pt2.{os.getpid()}.part.pt2").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_program(export_program(toy(), x).module(), x, tmp_path / "net.pt2")
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_choose_draws_by_seed_without_repetition(images):
     first = choose(images, count=4, seed=1)
     assert len({id(i) for i in first}) == 4
@@ -260,3 +298,21 @@ def test_progress_reaches_its_total_and_nncf_is_silent(toy, images, capfd):
     assert seen[-1] == (12, 12)
     assert seen == sorted(seen)
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("image", [1, 6, 11])
+def test_ctrl_c_while_nncf_calibrates_comes_through_and_leaves_the_net_as_it_was(toy, images, image):
+    module = toy()
+    x = input_tensor(images[0], "nhwc_uint8")
+    before = module(x)
+
+    def interrupt(done, total):
+        if done == image:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_module(
+            module, images, scheme(smooth=True, bias="full"), input_form="nhwc_uint8", input_size=SIZE, seed=0,
+            progress=interrupt,
+        )  # fmt: skip
+    assert torch.equal(module(x), before)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 import traceback
+from typing import NoReturn
 
 import typer
 
@@ -29,11 +31,13 @@ from datk.cli import (
     verify,
 )
 from datk.cli.launch import process_number
-from datk.errors import DatkError
+from datk.errors import DatkError, EnvironmentLacks
 
 GRACE_S = 10.0
 """How long another process than the first keeps an error to itself: mostly the first has the same one, tells it and
 ends, upon which torchrun ends the others."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="datk",
@@ -76,10 +80,22 @@ def main() -> None:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            _end_as_a_bug()
+        where = f" writing {error.filename}" if error.filename else ""
+        print(f"error: the disk is full{where}; nothing half-written counts", file=sys.stderr)
+        print("hint: free some space and run the same command again, it continues where it stopped", file=sys.stderr)
+        sys.exit(EnvironmentLacks.exit_code)
     except Exception:  # noqa: BLE001 - the last line of defence: our bug, shown whole
-        traceback.print_exc()
-        print("This is a bug in datk; please report it with the lines above.", file=sys.stderr)
-        sys.exit(1)
+        _end_as_a_bug()
+
+
+def _end_as_a_bug() -> NoReturn:
+    """The exception at hand, whole, and exit code 1."""
+    traceback.print_exc()
+    print("This is a bug in datk; please report it with the lines above.", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

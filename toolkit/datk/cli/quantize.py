@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datk.cli import quantize_seeds
+
 if TYPE_CHECKING:
     from datk.quantize.sensitivity_map import SensitivityMap
 
@@ -16,6 +18,7 @@ HELP = """Quantise weights to int8 with NNCF for a target, without compiling the
 """
 
 app = typer.Typer(help=HELP, invoke_without_command=True)
+app.command("seeds", help=quantize_seeds.HELP)(quantize_seeds.command)
 SHOWN = 12
 """Layers told on the terminal; the file and the plot have all."""
 

@@ -20,11 +20,17 @@ SHARE_LEFT_RIGHT = (2, 4)
 """Rows and columns of the coarse colour map that is kept of each image."""
 
 
-def check_calibration(calibration: Sequence[NDArray[np.uint8]], input_size: Size, *, min_images: int = 1) -> None:
+def check_calibration(
+    calibration: Sequence[NDArray[np.uint8]],
+    input_size: Size,
+    *,
+    min_images: int = 1,
+    names: Sequence[str] | None = None,
+) -> None:
     """Raise DataError unless calibration is a usable set of (h, w, 3) uint8 RGB images of input_size.
 
     Names the first wrong image: another shape or type, NaN, one flat colour (its ranges would be points), or values
-    that were normalised already. min_images: fewer are refused.
+    that were normalised already. min_images: fewer are refused. names: of the images, for messages.
     """
     if len(calibration) < max(1, min_images):
         found = "empty" if len(calibration) == 0 else f"too small: {len(calibration)} of at least {min_images} images"
@@ -35,12 +41,12 @@ def check_calibration(calibration: Sequence[NDArray[np.uint8]], input_size: Size
     for number, image in enumerate(calibration):
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != expected:
             raise DataError(
-                f"calibration image {number}: expected uint8 RGB of shape {expected}, got {_kind(image)}",
+                f"{image_name(number, names)}: expected uint8 RGB of shape {expected}, got {_kind(image)}",
                 hint="resize with datk.depth.preprocess.bucket_image(image, size); normalisation is inside the net",
             )
         if int(image.min()) == int(image.max()) or bool((image == image[:1, :1]).all()):
             raise DataError(
-                f"calibration image {number} is one flat colour: no activation range can be learned from it",
+                f"{image_name(number, names)} is one flat colour: no activation range can be learned from it",
                 hint="leave it out, and calibrate on photographs like those the device will see",
             )
     if max(int(image.max()) for image in calibration) < DARKEST_BRIGHTEST:
@@ -49,6 +55,11 @@ def check_calibration(calibration: Sequence[NDArray[np.uint8]], input_size: Size
             "normalised or scaled to 0..1 before (double normalisation)",
             hint="give RGB in 0..255 as decoded; normalisation is inside the net",
         )
+
+
+def image_name(number: int, names: Sequence[str] | None) -> str:
+    """An image of the set in words: its number, from 0, and its file's name where that is known."""
+    return f"calibration image {number}" + (f" ({names[number]})" if names is not None else "")
 
 
 def _kind(image: object) -> str:
@@ -73,8 +84,12 @@ def record_of(images: Sequence[NDArray[np.uint8]]) -> dict[str, list[object]]:
 
 def choose(calibration: Sequence[NDArray[np.uint8]], *, count: int, seed: int) -> list[NDArray[np.uint8]]:
     """At most count images, drawn without repetition by seed, in drawn order."""
-    order = np.random.default_rng(seed).permutation(len(calibration))[:count]
-    return [calibration[int(i)] for i in order]
+    return [calibration[i] for i in drawn_order(len(calibration), count=count, seed=seed)]
+
+
+def drawn_order(n: int, *, count: int, seed: int) -> list[int]:
+    """Which of n images choose() takes, in its order."""
+    return [int(i) for i in np.random.default_rng(seed).permutation(n)[:count]]
 
 
 def input_tensor(image: NDArray[np.uint8], input_form: InputForm) -> torch.Tensor:

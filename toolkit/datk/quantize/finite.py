@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,23 +12,29 @@ from numpy.typing import NDArray
 from torch.fx import GraphModule, Interpreter, Node
 
 from datk.errors import DataError
-from datk.quantize.calibration import input_tensor
+from datk.quantize.calibration import image_name, input_tensor
 from datk.targets.base import InputForm
 
 
-def check_finite(program: torch.nn.Module, images: Sequence[NDArray[np.uint8]], input_form: InputForm) -> None:
+def check_finite(
+    program: torch.nn.Module,
+    images: Mapping[int, NDArray[np.uint8]],
+    input_form: InputForm,
+    names: Sequence[str] | None = None,
+) -> None:
     """Raise DataError naming the first layer of a float program that puts out NaN or infinity, and on which image.
 
-    program: an exported float program. images: (h, w, 3) uint8 RGB of its bucket.
+    program: an exported float program. images: (h, w, 3) uint8 RGB of its bucket, by their number in the set. names:
+    of all images of the set.
     """
     assert isinstance(program, GraphModule)
-    for number, image in enumerate(images):
+    for number, image in images.items():
         watch = _Watch(program)
         with torch.no_grad():
             watch.run(input_tensor(image, input_form))
         if watch.found is not None:
             raise DataError(
-                f"calibration image {number}: {watch.found} puts out NaN or infinity, so its range is infinite",
+                f"{image_name(number, names)}: {watch.found} puts out NaN or infinity, so its range is infinite",
                 hint="the float net itself is broken there: datk doctor weights FILE, or leave that photograph out",
             )
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from datk.depth.io_spec import Size
-from datk.quantize.calibration import check_calibration, choose, input_tensor, record_of
+from datk.quantize.calibration import check_calibration, drawn_order, input_tensor, record_of
 from datk.quantize.finite import check_finite, check_scales
 from datk.quantize.names import name_weights
 from datk.quantize.outliers import split_outliers
@@ -35,32 +35,44 @@ def quantize_module(
     seed: int,
     max_images: int = 300,
     min_images: int = 1,
+    names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> GraphModule:
     """Quantise a float deployment module to int8 with NNCF; the module itself is left as it was.
 
     module: eval-mode deployment module taking input_form. calibration: bucket images (h, w, 3) uint8
     RGB of input_size; at most max_images of them, drawn by seed, are used, one at a time (statistics
-    over a batch axis are wrong for a transformer). progress(done, total) counts images over all passes.
+    over a batch axis are wrong for a transformer). names: of the images, for messages. progress(done, total) counts
+    images over all passes.
     Returns a program with standard `quantized_decomposed` ops that takes and gives what module does; its int8 weights
     keep the names of the float ones, and its meta[RECORD] (datk.quantize.calibration) says what it was calibrated on.
     Raises DataError when the calibration set cannot be used or has fewer than min_images, and when a layer puts out NaN
     or infinity on it, naming layer and image.
     """
-    check_calibration(calibration, input_size, min_images=min_images)
-    images = choose(calibration, count=max_images, seed=seed)
+    check_calibration(calibration, input_size, min_images=min_images, names=names)
+    order = drawn_order(len(calibration), count=max_images, seed=seed)
+    images = [calibration[i] for i in order]
     program = export_program(module, input_tensor(images[0], input_form)).module(check_guards=False)
     assert isinstance(program, GraphModule)
-    check_finite(program, images[:1], input_form)
-    names = layer_names(program)
+    check_finite(program, {order[0]: images[0]}, input_form, names)
+    layers = layer_names(program)
     if scheme.quantizer.quantize_outputs:
         split_outliers(program, scheme.quantizer, images, input_form=input_form)
     passes = _Passes(images, input_form, passes=2 if scheme.smooth_quant else 1, progress=progress)
     torch.manual_seed(seed)
-    quantized = _nncf(program, passes, scheme, count=len(images))
-    name_weights(quantized, names)
+
+    def look_for_infinity() -> None:
+        again = export_program(module, input_tensor(images[0], input_form)).module()
+        check_finite(again, dict(zip(order, images, strict=True)), input_form, names)
+
+    try:
+        quantized = _nncf(program, passes, scheme, count=len(images))
+    except RuntimeError:
+        look_for_infinity()  # a histogram has no range over infinity, and torch ends there
+        raise
+    name_weights(quantized, layers)
     if not check_scales(quantized):
-        check_finite(export_program(module, input_tensor(images[0], input_form)).module(), images, input_form)
+        look_for_infinity()
         raise AssertionError("NNCF gave a scale that is no finite positive number on finite activations")
     if scheme.smooth_quant:
         fold_smooth_scales(quantized)

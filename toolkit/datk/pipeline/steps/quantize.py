@@ -52,6 +52,7 @@ def run(target: Target, size: Size, stage: StageRun) -> Outcome:
         input_size=size,
         seed=stage.seed,
         min_images=FEWEST,
+        names=[p.name for p in found],
         progress=stage.reporter.progress,
     )
     save_program(program, input_tensor(images[0], target.input_form), stage.out / FILE)

@@ -1,0 +1,207 @@
+"""`datk quantize seeds`: different draws, judged on photographs none of them saw, resumable to the same figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from datk.errors import DataError, UsageError
+from datk.models.depth_anything import DepthAnything
+from datk.models.weights import save_checkpoint
+from datk.pipeline import calibration_seeds
+from datk.pipeline.calibration_seeds import SeedsRequest, measure_seeds
+
+SIZE = (28, 28)
+JUDGED = 6
+
+
+class Bar:
+    """A reporter that can interrupt, and keeps what is told."""
+
+    def __init__(self, stop_at: tuple[str, int] = ("", 0)) -> None:
+        self.lines: list[str] = []
+        self.seen: set[str] = set()
+        self._stop_at = stop_at
+
+    def stage(self, name: str, title: str, state: str) -> None: ...
+
+    def progress(self, done: int, total: int, what: str = "", stage: str = "") -> None:
+        self.seen.add(what)
+        if (what, done) == self._stop_at:
+            raise KeyboardInterrupt
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def paint(folder: Path, numbers: range) -> Path:
+    folder.mkdir()
+    for number in numbers:
+        noise = np.random.default_rng(number).normal(120, 60, (40, 40, 3)).astype(np.float32)
+        picture = cv2.GaussianBlur(noise, (0, 0), 3) * 1.5
+        cv2.imwrite(str(folder / f"{number:03d}.png"), np.clip(picture, 0, 255).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory: pytest.TempPathFactory) -> SeedsRequest:
+    folder = tmp_path_factory.mktemp("seeds")
+    torch.manual_seed(0)
+    net = DepthAnything("tiny").eval()
+    with torch.no_grad():
+        net.depth_head.scratch.output_conv2[2].bias.fill_(5.0)
+    save_checkpoint(net, folder / "net.safetensors", metadata={"licence": "Apache-2.0"})
+    return SeedsRequest(
+        target="onnx",
+        checkpoint=folder / "net.safetensors",
+        input_size=SIZE,
+        calibration=paint(folder / "pool", range(20)),
+        images=paint(folder / "judged", range(100, 100 + JUDGED)),
+        photos=JUDGED,
+        count=8,
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """quantize_module without NNCF: the float net, moved a little by what was drawn. Returns the draws it saw."""
+    draws: list[list[str]] = []
+
+    def quantise(module: torch.nn.Module, images: list, scheme: object, **how) -> torch.fx.GraphModule:
+        from datk.quantize.calibration import input_tensor
+        from datk.quantize.ptq import export_program
+
+        draws.append(how["names"])
+        how["progress"](1, 1)
+        shift = float(np.mean([i.mean() for i in images])) / 50
+
+        class Moved(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = module
+
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                out = self.net(image)
+                return out + shift * torch.linspace(0, 1e-3, out.shape[-1])
+
+        return export_program(Moved(), input_tensor(images[0], how["input_form"])).module(check_guards=False)
+
+    monkeypatch.setattr("datk.quantize.ptq.quantize_module", quantise)
+    return draws
+
+
+def figures(path: Path) -> list:
+    return [[s["seed"], s["drawn"], s["r"]] for s in json.loads(path.read_text())["seeds"]]
+
+
+@pytest.mark.slow
+def test_nncf_is_calibrated_on_each_draw_and_judged_on_photographs_it_did_not_see(
+    request_: SeedsRequest, tmp_path: Path
+) -> None:
+    """One real seed; the others are told apart below without NNCF."""
+    found, path = measure_seeds(replace(request_, seeds=1, out=tmp_path / "s.json"), reporter=Bar())
+    row = found.seeds[0]
+    assert len(row.drawn) == 8 and len(row.r) == JUDGED and 0.9 < row.worst <= row.median < 1
+    assert not set(row.drawn) & {p["name"] for p in found.facts["held_out"]}
+    assert row.quantise_s > 0 and path.is_file() and [p.name for p in tmp_path.iterdir()] == ["s.json"]
+
+
+def test_every_seed_draws_other_photographs(request_: SeedsRequest, tmp_path: Path, quick: list) -> None:
+    found, _ = measure_seeds(replace(request_, out=tmp_path / "s.json"), reporter=Bar())
+    assert [row.seed for row in found.seeds] == [0, 1, 2] and quick == [row.drawn for row in found.seeds]
+    assert len({tuple(row.drawn) for row in found.seeds}) == 3
+    assert len({tuple(row.r) for row in found.seeds}) == 3
+
+
+@pytest.mark.parametrize("moment", [("seed 1: quantise", 1), ("seed 1: judge", 3), ("seed 2: judge", 6)])
+def test_interrupted_seeds_go_on_and_equal_an_uninterrupted_run(
+    request_: SeedsRequest, tmp_path: Path, quick: list, moment: tuple[str, int]
+) -> None:
+    whole, broken = tmp_path / "whole.json", tmp_path / "broken.json"
+    measure_seeds(replace(request_, out=whole), reporter=Bar())
+    with pytest.raises(KeyboardInterrupt):
+        measure_seeds(replace(request_, out=broken), reporter=Bar(stop_at=moment))
+    bar = Bar()
+    measure_seeds(replace(request_, out=broken), reporter=bar)
+    assert any("going on with" in line for line in bar.lines) and "seed 0: quantise" not in bar.seen
+    assert ("seed 1: quantise" in bar.seen) == ("quantise" in moment[0]), "a quantised program is kept until judged"
+    assert figures(broken) == figures(whole)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.json", "whole.json"]
+
+
+def test_more_seeds_add_to_the_file_and_another_net_does_not_overwrite_it(
+    request_: SeedsRequest, tmp_path: Path, quick: list
+) -> None:
+    out = tmp_path / "s.json"
+    measure_seeds(replace(request_, out=out), reporter=Bar())
+    before = figures(out)
+    found, _ = measure_seeds(replace(request_, out=out, seeds=4), reporter=Bar())
+    assert figures(out)[:3] == before and len(found.seeds) == 4 and len(quick) == 4
+    with pytest.raises(UsageError, match="holds seeds of other weights, photographs"):
+        measure_seeds(replace(request_, out=out, count=9), reporter=Bar())
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(20, "every seed would draw the same"), (25, "every seed would draw the same"), (7, "at least 8 are needed")],
+)
+def test_draws_that_could_not_differ_or_are_too_small_are_refused(
+    request_: SeedsRequest, tmp_path: Path, count: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        measure_seeds(replace(request_, out=tmp_path / "s.json", count=count), reporter=Bar())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_photographs_to_judge_on_that_calibrate_are_refused(request_: SeedsRequest, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="also used to calibrate"):
+        measure_seeds(replace(request_, images=request_.calibration, out=tmp_path / "s.json"), reporter=Bar())
+
+
+def test_a_built_set_is_drawn_from_by_its_kinds(request_: SeedsRequest, tmp_path: Path, quick: list) -> None:
+    """Two rare photographs of twenty: in every draw."""
+    from datk.data.calibration_set import CalibrationEntry, CalibrationSet, set_digest
+
+    assert request_.calibration is not None
+    folder = tmp_path / "set"
+    (folder / "photos").mkdir(parents=True)
+    entries = []
+    for number, path in enumerate(sorted(request_.calibration.iterdir())):
+        (folder / "photos" / path.name).write_bytes(path.read_bytes())
+        entries.append(entry(CalibrationEntry, path, kind=int(number >= 18)))
+    built = CalibrationSet(
+        sha256=set_digest(entries, SIZE), key="k", input_size=SIZE, seed=0, asked=20, source="s", licence="l",
+        teacher={}, keep_out={"max_distance": 0}, tools={}, kinds=[], photos=entries, left_out=[],
+    )  # fmt: skip
+    (folder / "index.json").write_text(built.model_dump_json())
+    found, _ = measure_seeds(replace(request_, calibration=folder, out=tmp_path / "s.json"), reporter=Bar())
+    assert all({"018.png", "019.png"} < set(row.drawn) for row in found.seeds)
+    assert found.facts["pool"]["sha256"] == built.sha256 and found.facts["pool"]["kinds"] == 2
+
+
+def entry(make: Callable, path: Path, *, kind: int):
+    from datk.artifact.files import sha256_file
+    from datk.data.phash import perceptual_hash
+    from datk.depth.preprocess import read_image
+
+    file, digest = f"photos/{path.name}", sha256_file(path)
+    phash = f"{perceptual_hash(read_image(path)):016x}"
+    return make(name=path.name, file=file, sha256=digest, phash=phash, kind=kind, label=file, label_sha256=digest)
+
+
+def test_a_flat_photograph_is_never_drawn(
+    request_: SeedsRequest, tmp_path: Path, quick: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = paint(tmp_path / "pool", range(12))
+    cv2.imwrite(str(folder / "flat.png"), np.full((40, 40, 3), 9, np.uint8))
+    bar = Bar()
+    found, _ = measure_seeds(replace(request_, calibration=folder, out=tmp_path / "s.json"), reporter=bar)
+    assert found.facts["pool"]["photographs"] == 12 and "calibration: flat.png left out, one flat colour" in bar.lines
+    assert calibration_seeds.POOL == 1000
