@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,31 +70,36 @@ def request_(tmp_path_factory: pytest.TempPathFactory) -> SeedsRequest:
     )
 
 
+class Moved(torch.nn.Module):
+    """In the place of a quantised program: a ramp, bent by what was drawn and by the photograph."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        ramp = torch.linspace(0, 1, 28).repeat(28, 1)
+        return (ramp + self.shift * torch.sin(ramp * image.float().mean()))[None]
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """quantize_module without NNCF: the float net, moved a little by what was drawn. Returns the draws it saw."""
+    """The verb without nets: no NNCF, no torch.export, and a float net that is a ramp. Returns the draws it saw."""
     draws: list[list[str]] = []
 
-    def quantise(module: torch.nn.Module, images: list, scheme: object, **how) -> torch.fx.GraphModule:
-        from datk.quantize.calibration import input_tensor
-        from datk.quantize.ptq import export_program
-
+    def quantise(module: torch.nn.Module, images: list, scheme: object, **how: Any) -> torch.nn.Module:
         draws.append(how["names"])
         how["progress"](1, 1)
-        shift = float(np.mean([i.mean() for i in images])) / 50
+        return Moved(float(np.mean([i.mean() for i in images])) / 1000)
 
-        class Moved(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.net = module
-
-            def forward(self, image: torch.Tensor) -> torch.Tensor:
-                out = self.net(image)
-                return out + shift * torch.linspace(0, 1e-3, out.shape[-1])
-
-        return export_program(Moved(), input_tensor(images[0], how["input_form"])).module(check_guards=False)
+    def save(program: Moved, example: torch.Tensor, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(repr(program.shift))
 
     monkeypatch.setattr("datk.quantize.ptq.quantize_module", quantise)
+    monkeypatch.setattr("datk.quantize.program.save_program", save)
+    monkeypatch.setattr("datk.quantize.program.load_program", lambda path: Moved(float(path.read_text())))
+    monkeypatch.setattr("datk.models.deployment.deployment_module", lambda net, size, form: Moved(0.0))
     return draws
 
 

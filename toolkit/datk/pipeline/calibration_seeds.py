@@ -111,7 +111,25 @@ def measure_seeds(request: SeedsRequest, *, reporter: Reporter) -> tuple[SeedSpr
         row = value.row(seed)
         if row is None or len(row.r) < len(held_out.paths):
             _one_seed(work, seed, reporter)
+    _clear(path, key, request.seeds)
     return value, path
+
+
+def _parts(path: Path) -> Path:
+    """Where programs are kept until they are judged."""
+    return path.with_name(f".{path.stem}.parts")
+
+
+def _program(path: Path, key: str, seed: int) -> Path:
+    return _parts(path) / f"{key[:12]}-seed-{seed}.pt2"
+
+
+def _clear(path: Path, key: str, seeds: int) -> None:
+    """Remove the programs of judged seeds, and their folder when nothing else lies there."""
+    for seed in range(seeds):
+        _program(path, key, seed).unlink(missing_ok=True)
+    if _parts(path).is_dir() and not any(_parts(path).iterdir()):
+        _parts(path).rmdir()
 
 
 @dataclass(frozen=True)
@@ -188,8 +206,7 @@ def _one_seed(work: _Work, seed: int, reporter: Reporter) -> None:
     from datk.quantize.program import load_program
     from datk.quantize.seed_spread import write_spread
 
-    parts = work.path.with_name(f".{work.path.stem}.parts")
-    kept = parts / f"{work.value.key[:12]}-seed-{seed}.pt2"
+    kept = _program(work.path, work.value.key, seed)
     row = work.value.row(seed)
     if row is None or not kept.is_file():
         row = _quantised(work, seed, kept, reporter)
@@ -201,9 +218,6 @@ def _one_seed(work: _Work, seed: int, reporter: Reporter) -> None:
         save=lambda: write_spread(work.value, work.path),
         progress=lambda done, total: reporter.progress(done, total, f"seed {seed}: judge"),
     )
-    kept.unlink()
-    if not any(parts.iterdir()):
-        parts.rmdir()
 
 
 def _quantised(work: _Work, seed: int, kept: Path, reporter: Reporter) -> SeedRow:

@@ -66,8 +66,8 @@ def run(
     )
     teacher.close()
     reasons = left_out(stage.out / LABELS)
-    flat = {number: "one flat colour" for number, path in enumerate(found.paths) if _is_flat(path)}
-    reasons = {**flat, **reasons}
+    readable = [(number, path) for number, path in enumerate(found.paths) if number not in reasons]
+    reasons |= {number: "one flat colour" for number, path in readable if _is_flat(path)}
     kept: list[dict[str, Any]] = []
     dropped: list[dict[str, str]] = []
     for number, (name, path) in enumerate(zip(found.names, found.paths, strict=True)):
