@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -259,29 +260,27 @@ def test_archive_keeps_what_the_program_was_calibrated_on(toy, images, tmp_path)
     assert np.allclose(record[0]["colours"], colour_map(choose(images, count=9, seed=0)[0]))
 
 
-def test_full_disk_leaves_no_half_archive(toy, images, tmp_path, monkeypatch):
-    def full(program, part, **_):
-        part.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch.export, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_program(
-            export_program(toy(), input_tensor(images[0], "nhwc_uint8")).module(),
-            input_tensor(images[0], "nhwc_uint8"),
-            tmp_path / "net.pt2",
-        )
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
-def test_a_disk_that_is_really_full_leaves_no_archive(toy, images, tmp_path):
-    """torch's own writer against ENOSPC from the kernel: the temporary name leads to /dev/full."""
-    x = input_tensor(images[0], "nhwc_uint8")
-    (tmp_path / f".net.pt2.{os.getpid()}.part.pt2").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as caught:
-        save_program(export_program(toy(), x).module(), x, tmp_path / "net.pt2")
-    assert caught.value.errno == errno.ENOSPC
+def test_a_disk_that_is_really_full_is_an_os_error_and_leaves_no_archive(tmp_path):
+    """ENOSPC from the kernel: the temporary name leads to /dev/full. In a process of its own, seen to its end: torch's
+    own file writer ends the interpreter there, later, when it is collected.
+    """
+    lines = f"""
+import gc, os, torch
+from pathlib import Path
+from datk.quantize.program import save_program
+from datk.quantize.ptq import export_program
+x = torch.zeros(1, 3, 4, 4)
+path = Path({str(tmp_path)!r}) / "net.pt2"
+path.with_name(f".net.pt2.{{os.getpid()}}.part.pt2").symlink_to("/dev/full")
+try:
+    save_program(export_program(torch.nn.Conv2d(3, 4, 1), x).module(), x, path)
+except OSError as error:
+    print("errno", error.errno)
+gc.collect()
+"""
+    ended = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, f"errno {errno.ENOSPC}\n"), ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,7 +299,7 @@ def test_progress_reaches_its_total_and_nncf_is_silent(toy, images, capfd):
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("image", [1, 6, 11])
+@pytest.mark.parametrize("image", [1, 6, 10])
 def test_ctrl_c_while_nncf_calibrates_comes_through_and_leaves_the_net_as_it_was(toy, images, image):
     module = toy()
     x = input_tensor(images[0], "nhwc_uint8")

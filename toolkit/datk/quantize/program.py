@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -18,10 +19,16 @@ from datk.targets.chatter import sdk_chatter_off
 
 
 def save_program(module: GraphModule, example: torch.Tensor, path: Path) -> None:
-    """Write module as a .pt2 archive, atomically, with its calibration record. example: one input as it takes it."""
-    program = export_program(module, example)
-    with atomic_path(path) as part, sdk_chatter_off():
-        torch.export.save(program, part, extra_files={RECORD: json.dumps(module.meta.get(RECORD, []))})
+    """Write module as a .pt2 archive, atomically, with its calibration record. example: one input as it takes it.
+
+    The archive is made in memory: torch's own file writer (PyTorchStreamWriter) tells a full disk as a RuntimeError
+    without errno, and its destructor then throws again, which ends the interpreter whenever it is collected.
+    """
+    program, archive = export_program(module, example), io.BytesIO()
+    with sdk_chatter_off():
+        torch.export.save(program, archive, extra_files={RECORD: json.dumps(module.meta.get(RECORD, []))})
+    with atomic_path(path) as part:
+        part.write_bytes(archive.getbuffer())
 
 
 def load_program(path: Path) -> GraphModule:
