@@ -50,9 +50,17 @@ def half_tensors(model: onnx.ModelProto) -> list[str]:
 
 
 def _float_front(edges: Edges, graph: onnx.GraphProto) -> tuple[set[str], str]:
-    """Tensors computed before the first convolution, and the last of them."""
+    """Tensors computed before the first convolution, and the last of them.
+
+    Where that convolution is quantised its Q/DQ stays behind the boundary: a cast between them and the convolution
+    would leave it in float.
+    """
     first = next(node for node in graph.node if node.op_type == "Conv")
     boundary = first.input[0]
+    dequantize = edges.produced_by(boundary, "DequantizeLinear")
+    quantize = dequantize and edges.produced_by(dequantize.input[0], "QuantizeLinear")
+    if quantize is not None:
+        boundary = quantize.input[0]
     front: set[str] = set()
     queue = [boundary]
     while queue:

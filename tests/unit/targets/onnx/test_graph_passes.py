@@ -113,6 +113,45 @@ def test_half_precision_follows_float_and_types_every_tensor(image):
     assert set(half_tensors(half)) >= {"c", "d", "m", "ln"} and "n" not in half_tensors(half)
 
 
+def int8_stem():
+    """uint8 image -> normalise -> Q/DQ -> Conv with an int8 kernel -> ReLU -> depth: a convolutional net's stem."""
+    node = helper.make_node
+    constants = [
+        constant("mean", np.float32(120)),
+        constant("s", np.float32(1.1)),
+        constant("z", np.int8(0)),
+        constant("kernel", rng.integers(-127, 128, (2, 3, 1, 1)).astype(np.int8)),
+        constant("ws", np.array([0.01, 0.02], np.float32)),
+        constant("wz", np.zeros(2, np.int8)),
+        constant("axes", np.array([1])),
+    ]
+    nodes = [
+        node("Cast", ["image"], ["f"], to=TensorProto.FLOAT),
+        node("Transpose", ["f"], ["chw"], perm=[0, 3, 1, 2]),
+        node("Sub", ["chw", "mean"], ["n"]),
+        node("QuantizeLinear", ["n", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("DequantizeLinear", ["kernel", "ws", "wz"], ["wd"], axis=0),
+        node("Conv", ["d", "wd"], ["c"], name="stem/Conv"),
+        node("Relu", ["c"], ["r"]),
+        node("ReduceMean", ["r", "axes"], ["depth"], keepdims=0),
+    ]
+    return model_of(nodes, constants)
+
+
+def test_a_quantised_first_convolution_stays_int8_in_half_precision(image):
+    """No cast between its Q/DQ and the convolution: what a compiler fuses is the three side by side."""
+    model = int8_stem()
+    half = half_precision(model)
+    onnx.checker.check_model(half, full_check=True)
+    record = check_int8(half, ["stem"], symmetric=True)
+    assert record["status"] == "passed" and record["int8_ops"] == {"Conv": 1}, record["detail"]
+    types = {v.name: v.type.tensor_type.elem_type for v in half.graph.value_info}
+    assert types["n"] == TensorProto.FLOAT and {types[n] for n in ("d", "c")} == {TensorProto.FLOAT16}
+    before = run(model, image)
+    assert np.abs(run(half, image) - before).max() < 0.02 * np.abs(before).max()
+
+
 def test_scale_too_small_for_half_is_raised_and_its_weight_requantised():
     model = toy()
     (scales,) = [i for i in model.graph.initializer if i.name == "ws"]
