@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,6 @@ import torch
 from datk.errors import DataError, UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.models.weights import save_checkpoint
-from datk.pipeline import calibration_seeds
 from datk.pipeline.calibration_seeds import SeedsRequest, measure_seeds
 
 SIZE = (28, 28)
@@ -202,12 +202,71 @@ def entry(make: Callable, path: Path, *, kind: int):
     return make(name=path.name, file=file, sha256=digest, phash=phash, kind=kind, label=file, label_sha256=digest)
 
 
-def test_a_flat_photograph_is_never_drawn(
+def test_the_report_of_a_run_says_what_came_out(
     request_: SeedsRequest, tmp_path: Path, quick: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Through the command line, on a run whose report says "not measured" before."""
+    from datk.artifact.manifest import Manifest, output_ref, write_manifest
+    from datk.cli.main import main
+    from datk.report.build import build_report
+
+    run, student = tmp_path / "run", tmp_path / "run" / "30-student"
+    student.mkdir(parents=True)
+    assert request_.checkpoint is not None
+    (student / "student.safetensors").write_bytes(request_.checkpoint.read_bytes())
+    outputs = [output_ref(student / "student.safetensors", relative_to=student)]
+    write_manifest(manifest_of(Manifest, "30-student", outputs=outputs), student)
+    (run / "40-quantize-onnx").mkdir()
+    facts = {"target": "onnx", "input_size": list(SIZE)}
+    write_manifest(manifest_of(Manifest, "40-quantize-onnx", facts=facts), run / "40-quantize-onnx")
+    build_report(run)
+    assert "not measured" in told(run)["said"] and told(run)["summary"] is None
+    words = ["--target", "onnx", "--input-size", "28", "--count", "8", "--photos", str(JUDGED)]
+    words += ["--checkpoint", student / "student.safetensors", "--calibration", request_.calibration]
+    line = ["datk", "quantize", "seeds", *map(str, words), "--images", str(request_.images)]
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code and told(run)["said"].startswith("Calibration draws:")
+    assert told(run)["summary"]["seeds"] == 3 and told(run)["input_size"] == [28, 28]
+
+
+def manifest_of(make: Callable, stage: str, **more: Any):
+    at = "2026-11-22T12:00:00+00:00"
+    return make(stage=stage, key="k" * 64, created_at=at, duration_s=1.0, tools={}, git=None, host={}, seed=0, **more)
+
+
+def told(run: Path) -> dict[str, Any]:
+    return json.loads((run / "report.json").read_text(encoding="utf-8"))["seeds"][0]
+
+
+def test_flat_nan_and_damaged_photographs_are_never_drawn(request_: SeedsRequest, tmp_path: Path, quick: list) -> None:
     folder = paint(tmp_path / "pool", range(12))
     cv2.imwrite(str(folder / "flat.png"), np.full((40, 40, 3), 9, np.uint8))
+    cv2.imwrite(str(folder / "nan.tiff"), np.full((40, 40, 3), np.nan, np.float32))
+    (folder / "torn.png").write_bytes((folder / "000.png").read_bytes()[:90])
     bar = Bar()
     found, _ = measure_seeds(replace(request_, calibration=folder, out=tmp_path / "s.json"), reporter=bar)
     assert found.facts["pool"]["photographs"] == 12 and "calibration: flat.png left out, one flat colour" in bar.lines
-    assert calibration_seeds.POOL == 1000
+    assert all(any(f"calibration: {name} left out" in line for line in bar.lines) for name in ("nan.tiff", "torn.png"))
+
+
+def test_a_full_disk_keeps_the_seeds_so_far_and_the_same_line_goes_on(
+    request_: SeedsRequest, tmp_path: Path, quick: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole.json", tmp_path / "broken.json"
+    measure_seeds(replace(request_, out=whole), reporter=Bar())
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+
+        def save(program: Moved, example: torch.Tensor, path: Path) -> None:
+            if path.name.endswith("seed-1.pt2"):
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(repr(program.shift))
+
+        patch.setattr("datk.quantize.program.save_program", save)
+        measure_seeds(replace(request_, out=broken), reporter=Bar())
+    assert figures(broken) == figures(whole)[:1]
+    measure_seeds(replace(request_, out=broken), reporter=Bar())
+    assert figures(broken) == figures(whole)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.json", "whole.json"]

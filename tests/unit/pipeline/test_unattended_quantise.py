@@ -156,6 +156,30 @@ def test_a_photograph_that_is_flat_only_at_the_bucket_is_named(
         go(route(), tmp_path / "run", Bar())
 
 
+def test_a_layer_with_an_infinite_range_ends_the_run_by_layer_and_file(
+    route: Callable, photos: Path, tmp_path: Path
+) -> None:
+    """Through the stage, with the real quantiser: the route's sound net labels, the student overflows in one block."""
+    torch.manual_seed(0)
+    net = DepthAnything("tiny").eval()
+    with torch.no_grad():
+        net.pretrained.blocks[1].mlp.fc1.weight.fill_(3e38)
+    save_checkpoint(net, tmp_path / "broken.safetensors", metadata={"licence": "Apache-2.0"})
+    value = {
+        "name": "r",
+        "checkpoints": {"teacher": str(tmp_path / "net.safetensors"), "student": str(tmp_path / "broken.safetensors")},
+        "quantize": {"images": str(photos)},
+        "targets": [{"name": "onnx", "precisions": ["int8"], "input_size": list(SIZE)}],
+    }
+    names = ("10-teacher", "30-student", "35-calibration", QUANTISED)
+    stages = [s for s in stages_of(recipe_from_dict(value, where="test")) if s.name in names]
+    named = r"calibration image \d+ \(\d\.png\): .*blocks\.1\..* puts out NaN or infinity"
+    with pytest.raises(DataError, match=named) as caught:
+        go(stages, tmp_path / "run", Bar())
+    assert caught.value.hint and not (tmp_path / "run" / QUANTISED).exists()
+    assert (tmp_path / "run" / "35-calibration" / "manifest.json").is_file()
+
+
 def test_constant_and_nan_photographs_are_left_out_by_name(
     route: Callable, photos: Path, tmp_path: Path, no_nncf: None
 ) -> None:

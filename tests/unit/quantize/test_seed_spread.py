@@ -17,7 +17,7 @@ def spread(*rows: list[float | None], drawn: list[list[str]] | None = None) -> S
     names = drawn or [["a", "b"] for _ in rows]
     return SeedSpread(
         key="k",
-        facts={"held_out": [{"name": str(i)} for i in range(3)]},
+        facts={"weights_sha256": "a", "drawn": 2, "held_out": [{"name": str(i)} for i in range(3)]},
         seeds=[SeedRow(seed=n, drawn=names[n], r=list(r)) for n, r in enumerate(rows)],
     )
 
@@ -59,6 +59,7 @@ def test_figures_survive_the_disk_and_a_damaged_file_is_named(tmp_path: Path) ->
     value = spread([0.9, None, 0.8])
     write_spread(value, tmp_path / "s.json")
     assert read_spread(tmp_path / "s.json") == value
-    (tmp_path / "s.json").write_text('{"key": 1}')
-    with pytest.raises(DataError, match=r"s\.json: no figures of seeds"):
-        read_spread(tmp_path / "s.json")
+    for damaged in ('{"key": 1}', '{"key": "k", "facts": {}}', "[" * 3):
+        (tmp_path / "s.json").write_text(damaged)
+        with pytest.raises(DataError, match=r"s\.json: no figures of seeds"):
+            read_spread(tmp_path / "s.json")

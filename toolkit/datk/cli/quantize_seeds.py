@@ -10,7 +10,7 @@ import typer
 HELP = """Quantise on several draws of calibration photographs: how much does the result depend on the draw?
 
 Every seed's int8 program is held against the float net on photographs that no seed calibrated on. Run the same line
-again to go on; more --seeds add to the same file.
+again to go on; more --seeds add to the same file. Of a run's student, the run's report says what came out.
 
 Example: datk quantize seeds --target tflite --seeds 3 --calibration SET
 """
@@ -34,7 +34,8 @@ def command(
     ] = None,
     photos: Annotated[int, typer.Option(min=1, help="How many photographs to judge on.")] = 50,
     out: Annotated[
-        Path | None, typer.Option(help="Figures (.json). Default: seeds-TARGET.json beside the weights.")
+        Path | None,
+        typer.Option(help="Figures (.json). Default: seeds-TARGET-HxW.json beside the weights, where reports find it."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
@@ -43,6 +44,8 @@ def command(
     from datk.depth.preprocess import parse_size
     from datk.evaluate.gates import default_gates
     from datk.pipeline.calibration_seeds import SeedsRequest, measure_seeds
+    from datk.pipeline.runs import run_of
+    from datk.report.build import build_report
 
     request = SeedsRequest(
         target=target,
@@ -59,6 +62,9 @@ def command(
         terminal.stage("seeds", f"{seeds} draws for {target}", "running")
         found, path = measure_seeds(request, reporter=terminal)
     summary = found.summary(default_gates("int8"))
+    run_dir = run_of(path)
+    if run_dir is not None and (run_dir / "report.html").is_file():
+        build_report(run_dir)
     if json:
         print_json({**found.model_dump(mode="json"), "summary": summary, "out": str(path)})
         return

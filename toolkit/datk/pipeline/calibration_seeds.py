@@ -18,7 +18,7 @@ from datk.data.photos import check_held_out
 from datk.data.scene_kinds import draw
 from datk.depth.io_spec import Size
 from datk.depth.preprocess import bucket_image, read_image
-from datk.errors import UsageError
+from datk.errors import DataError, UsageError
 from datk.measure.device import host_info
 from datk.pipeline.runs import STUDENT, newest_run
 from datk.pipeline.stage import Reporter, source_digest
@@ -77,6 +77,7 @@ def measure_seeds(request: SeedsRequest, *, reporter: Reporter) -> tuple[SeedSpr
     Raises UsageError, CheckpointError or DataError.
     """
     from datk.models.deployment import deployment_module
+    from datk.quantize.seed_spread import file_name
 
     target = targets.get(request.target)
     if target.scheme is None:
@@ -103,7 +104,7 @@ def measure_seeds(request: SeedsRequest, *, reporter: Reporter) -> tuple[SeedSpr
     room = f"targets/{target.package.rpartition('.')[2]}/scheme.py"
     code = [source_digest(c) for c in (*CODE, *([room] if target.package.startswith("datk.") else []))]
     key = sha256_json({**facts, "code": code, "tools": tool_versions((*TOOLS, *target.tools))})
-    path = request.out or checkpoint.with_name(f"seeds-{target.name}.json")
+    path = request.out or checkpoint.with_name(file_name(target.name, size))
     value = _begun(path, key, facts, reporter)
     module = deployment_module(loaded.net, size, target.input_form)
     work = _Work(target, size, module, pool, count, value, path, _Judge(module, held_out.paths, target, size))
@@ -147,7 +148,7 @@ class _Work:
 
 
 def _pool(folder: Path | None, size: Size, held_out: list[Path], reporter: Reporter) -> _Pool:
-    """A set by its kinds, else a folder. Photographs of one flat colour are left out and told."""
+    """A set by its kinds, else a folder. Unreadable photographs and flat ones are left out and told."""
     if folder is not None and is_calibration_set(folder):
         found = read_calibration_set(folder)
         check_files(folder, found)
@@ -160,12 +161,20 @@ def _pool(folder: Path | None, size: Size, held_out: list[Path], reporter: Repor
     usable = []
     for number, path in enumerate(photos.paths):
         reporter.progress(number + 1, len(photos.paths), "look at photographs")
-        image = bucket_image(read_image(path), size)
-        if bool((image == image[:1, :1]).all()):
-            reporter.note(f"calibration: {photos.names[number]} left out, one flat colour")
+        if why := _unusable(path, size):
+            reporter.note(f"calibration: {photos.names[number]} left out, {why}")
         else:
             usable.append(number)
     return _Pool([photos.paths[i] for i in usable], [photos.names[i] for i in usable], [0] * len(usable), photos.sha256)
+
+
+def _unusable(path: Path, size: Size) -> str:
+    """Why no range can be learned from a photograph; empty where one can."""
+    try:
+        image = bucket_image(read_image(path), size)
+    except DataError as error:
+        return error.message
+    return "one flat colour" if bool((image == image[:1, :1]).all()) else ""
 
 
 def _count(asked: int | None, pool: _Pool) -> int:

@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datk.artifact.files import write_json
+from datk.depth.io_spec import Size
 from datk.errors import DataError
 from datk.evaluate.gates import Gates
+
+LEAST_SEEDS = 3
+"""Below so many nothing is said about a spread."""
+
+
+def file_name(target: str, size: Size) -> str:
+    """Of the figures, beside the weights they are about."""
+    return f"seeds-{target}-{size[0]}x{size[1]}.json"
 
 
 class SeedRow(BaseModel):
@@ -58,9 +67,21 @@ class SeedSpread(BaseModel):
     facts: dict[str, Any]
     seeds: list[SeedRow] = Field(default_factory=list)
 
+    @field_validator("facts")
+    @classmethod
+    def _has_what_is_read(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        if missing := {"weights_sha256", "drawn", "held_out"} - facts.keys():
+            raise ValueError(f"facts lack {', '.join(sorted(missing))}")
+        return facts
+
     def row(self, seed: int) -> SeedRow | None:
         """That seed's figures so far."""
         return next((row for row in self.seeds if row.seed == seed), None)
+
+    @property
+    def complete(self) -> int:
+        """Seeds judged on every photograph."""
+        return sum(len(row.r) == len(self.facts["held_out"]) for row in self.seeds)
 
     def summary(self, gates: Gates) -> dict[str, Any]:
         """The spread in figures and one sentence, over complete seeds. Call it with at least one.

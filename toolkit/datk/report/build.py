@@ -68,7 +68,7 @@ def write_pareto(run_dirs: Sequence[Path], path: Path) -> list[str]:
 def sentences(run_dir: Path) -> list[str]:
     """What to ship, one line a target. Raises UsageError when run_dir is no run folder."""
     summary = summarise(run_dir)
-    return [target.headline for target in ship_table(summary.verdicts, summary.promoted).targets]
+    return [target.headline for target in ship_table(summary.verdicts, summary.promoted, summary.seeds).targets]
 
 
 def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> str:
@@ -81,7 +81,7 @@ def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> s
             table=verdict_table(summary),
             columns=COLUMNS,
             headline=headline(summary),
-            ship=ship_table(summary.verdicts, summary.promoted),
+            ship=ship_table(summary.verdicts, summary.promoted, summary.seeds),
             ship_columns=SHIP_COLUMNS,
             ship_rule=RULE,
             grid=grid,

@@ -11,6 +11,7 @@ from datk.artifact.promotion import Promoted
 from datk.evaluate.target_verdict import PrecisionVerdict, TargetVerdict
 from datk.evaluate.verdict_rule import DEFAULT
 from datk.evaluate.verdict_statistics import Change
+from datk.report.seeds import SeedsSaid
 from datk.report.table import Cell, format_bytes
 
 COLUMNS = (
@@ -56,6 +57,8 @@ class ShipTarget:
 
     headline: str
     rows: tuple[ShipRow, ...]
+    seeds: str = ""
+    """How much its int8 depends on the calibration draw; empty where nothing was quantised."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,10 @@ class ShipTable:
     notes: tuple[str, ...]
 
 
-def ship_table(verdicts: Sequence[TargetVerdict], promoted: Sequence[Promoted] = ()) -> ShipTable:
-    """promoted: what the run stands behind; who overrode a verdict is told with it.
+def ship_table(
+    verdicts: Sequence[TargetVerdict], promoted: Sequence[Promoted] = (), seeds: Sequence[SeedsSaid] = ()
+) -> ShipTable:
+    """promoted: what the run stands behind; who overrode a verdict is told with it. seeds: of its quantised targets.
 
     Every target's sentence and figures; what was not measured has a footnote with the reason."""
     notes: list[str] = []
@@ -82,7 +87,9 @@ def ship_table(verdicts: Sequence[TargetVerdict], promoted: Sequence[Promoted] =
         headings=tuple(heading for heading, _ in COLUMNS),
         targets=tuple(
             ShipTarget(
-                _headline(v, promoted), tuple(ShipRow(r.precision, r.status, _cells(r, v, note)) for r in v.rows)
+                _headline(v, promoted, seeds),
+                tuple(ShipRow(r.precision, r.status, _cells(r, v, note)) for r in v.rows),
+                seeds=next((s.said for s in seeds if s.place == (v.target, v.input_size)), ""),
             )
             for v in verdicts
         ),
@@ -90,12 +97,13 @@ def ship_table(verdicts: Sequence[TargetVerdict], promoted: Sequence[Promoted] =
     )
 
 
-def _headline(verdict: TargetVerdict, promoted: Sequence[Promoted]) -> str:
+def _headline(verdict: TargetVerdict, promoted: Sequence[Promoted], seeds: Sequence[SeedsSaid]) -> str:
     place = (verdict.target, verdict.input_size)
     override = next((p for p in promoted if (p.target, p.input_size) == place and p.by is not None), None)
+    warning = next((f"; {s.warning}" for s in seeds if s.place == place and s.warning), "")
     if override is None:
-        return verdict.headline
-    return f"{verdict.headline}; overridden by {override.by}: {override.precision} is promoted, {override.why}"
+        return verdict.headline + warning
+    return f"{verdict.headline}{warning}; overridden by {override.by}: {override.precision} is promoted, {override.why}"
 
 
 def _cells(row: PrecisionVerdict, verdict: TargetVerdict, note: _Note) -> tuple[Cell, ...]:

@@ -17,6 +17,7 @@ from datk.depth.io_spec import Contract
 from datk.errors import DataError, UsageError
 from datk.evaluate.target_verdict import STAGE_PREFIX, TargetVerdict, read_verdict
 from datk.report.farm_rows import ENGINE_PREFIX, PREFIX, device_rows, engine_row
+from datk.report.seeds import SeedsSaid, seeds_said
 from datk.targets.base import PRECISIONS
 
 ROUTE = {
@@ -123,6 +124,8 @@ class RunSummary(_Summary):
     """Which precision of each target to ship, and why."""
     promoted: list[Promoted] = Field(default_factory=list)
     """What the run stands behind: by verdict, or by whoever overrode it."""
+    seeds: list[SeedsSaid] = Field(default_factory=list)
+    """How much int8 depends on which photographs calibrated it, one a target and size that was quantised."""
     stages: list[Stage]
     notes: list[str]
     """What could not be read or shown, in words."""
@@ -367,6 +370,7 @@ def summarise(run_dir: Path) -> RunSummary:
         ],
         verdicts=_verdicts([run_dir / name for name in manifests if name.startswith(STAGE_PREFIX)], notes),
         promoted=_promoted(run_dir, notes),
+        seeds=seeds_said(run_dir, manifests, notes),
         stages=sorted(stages, key=lambda stage: stage.folder),
         notes=notes,
     )
