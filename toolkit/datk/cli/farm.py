@@ -31,7 +31,7 @@ def run(
     count: Annotated[int | None, typer.Option(min=1, help="How many photographs. Default: the recipe's.")] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="Run or export folder to compare latency with. Default: the same target's fp32 artifact."),
+        typer.Option(help="Run or export folder to compare latency with. Default: the target's own float artifact."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of candidate and baseline.")] = 10,
     runs: Annotated[int, typer.Option(min=1, help="Timed calls of each in a round.")] = 3,
@@ -78,9 +78,13 @@ def run(
     paths = build_report(result.run_dir)
     _write_for_ci(result, junit, summary)
     if json:
-        print_json({"run": str(result.run_dir), "rows": [r.as_json() for r in result.rows]})
+        rows = [r.as_json() for r in result.rows]
+        verdicts = [v.model_dump(mode="json") | {"headline": v.headline} for v in result.verdicts]
+        print_json({"run": str(result.run_dir), "rows": rows, "verdicts": verdicts})
     else:
         _print_rows(result)
+        for verdict in result.verdicts:
+            say(verdict.headline)
         say(f"report: {paths.html}")
     _raise(result)
 
@@ -305,7 +309,8 @@ def _write_for_ci(result: FarmResult, junit: Path | None, summary: Path | None) 
         write_text(junit, junit_xml(rows, run=result.run_dir.name))
     if summary is not None:
         with summary.open("a", encoding="utf-8") as handle:
-            handle.write(markdown_summary(rows, run=result.run_dir.name))
+            sentences = [v.headline for v in result.verdicts]
+            handle.write(markdown_summary(rows, run=result.run_dir.name, verdicts=sentences))
 
 
 def _raise(result: FarmResult) -> None:

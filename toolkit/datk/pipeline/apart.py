@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
 BASE_BYTES = 3 << 30
-"""Allowed for torch, NNCF and a converter, whatever the net: an allowance, not a measurement (`make bench` prints peaks)."""
+"""Allowed for torch, NNCF and a converter, whatever the net: no measurement (`make bench` prints peaks)."""
 WEIGHT_COPIES = 12
 """Allowed beside that for graphs, calibration and copies, in sizes of the weights: an allowance as well."""
 THREADS = "OMP_NUM_THREADS"

@@ -36,8 +36,8 @@ def junit_xml(rows: Sequence[dict[str, Any]], *, run: str) -> str:
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def markdown_summary(rows: Sequence[dict[str, Any]], *, run: str) -> str:
-    """A table, and the reasons of all that did not pass."""
+def markdown_summary(rows: Sequence[dict[str, Any]], *, run: str, verdicts: Sequence[str] = ()) -> str:
+    """A table, the reasons of all that did not pass, and what to ship where."""
     head = "| device | artifact | verdict | " + " | ".join(heading for _, heading in FIGURES) + " |"
     lines = [f"## {_cell(run)} on devices", "", head, "|---|---|---|" + "---:|" * len(FIGURES)]
     for row in rows:
@@ -47,6 +47,7 @@ def markdown_summary(rows: Sequence[dict[str, Any]], *, run: str) -> str:
     for row in rows:
         if row["status"] != "passed" and row["reasons"]:
             lines.append(f"- {_cell(row['artifact'])} on {_cell(row['device'])}: {_cell('; '.join(row['reasons']))}")
+    lines += [f"- {_cell(sentence)}" for sentence in verdicts]
     return "\n".join([*lines, ""])
 
 

@@ -122,6 +122,8 @@ class RunSummary(_Summary):
     """The same artifacts on devices of the farm; facts.device names which."""
     verdicts: list[TargetVerdict] = Field(default_factory=list)
     """Which precision of each target to ship, and why."""
+    device_verdicts: list[str] = Field(default_factory=list)
+    """The same on devices of the farm, by their own times: one sentence a target and device."""
     promoted: list[Promoted] = Field(default_factory=list)
     """What the run stands behind: by verdict, or by whoever overrode it."""
     seeds: list[SeedsSaid] = Field(default_factory=list)
@@ -369,6 +371,12 @@ def summarise(run_dir: Path) -> RunSummary:
             ]
         ],
         verdicts=_verdicts([run_dir / name for name in manifests if name.startswith(STAGE_PREFIX)], notes),
+        device_verdicts=[
+            str(sentence)
+            for name, manifest in manifests.items()
+            if name.startswith(PREFIX)
+            for sentence in manifest.facts.get("verdicts", {}).values()
+        ],
         promoted=_promoted(run_dir, notes),
         seeds=seeds_said(run_dir, manifests, notes),
         stages=sorted(stages, key=lambda stage: stage.folder),

@@ -18,6 +18,7 @@ from datk.farm.job import RUNTIME_OF, Job, Part, Timing
 from datk.farm.store import ROOT
 from datk.pipeline.farm.inputs import InputSet, input_set
 from datk.pipeline.measuring import Setting, open_bench
+from datk.pipeline.promotion import verdicts_of
 from datk.pipeline.runs import Artifact, artifacts_of, newest_run, run_of
 from datk.pipeline.steps.photos import photo_set
 
@@ -33,7 +34,8 @@ class FarmRequest:
     artifacts: tuple[Path, ...] = ()
     """Run folders and export folders. Empty: the newest run."""
     baseline: Path | None = None
-    """A run or export folder to compare latency with. None: the same target's fp32 artifact."""
+    """A run or export folder to compare latency with. None: the float artifact the run's verdict compares with, or
+    where there is no verdict the same target's fp32 artifact."""
     bench: str | None = None
     data: Path | None = None
     count: int | None = None
@@ -151,10 +153,10 @@ def _exported(folder: Path) -> Artifact:
 
 
 def _baseline(artifact: Artifact, named: Path | None) -> Artifact | None:
-    """What latency is compared with: the named one, the same artifact of a named run, or the target's fp32 sibling."""
+    """What latency is compared with: the named one, the same artifact of a named run, or the target's own float one."""
     if named is None:
-        sibling = artifact.folder.parent / f"50-export-{artifact.target}-fp32"
-        if artifact.precision == "fp32" or not (sibling / FILE_NAME).is_file():
+        sibling = _float_sibling(artifact)
+        if sibling == artifact.folder or not (sibling / FILE_NAME).is_file():
             return None
         found = _exported(sibling)
     elif (named / FILE_NAME).is_file():
@@ -167,6 +169,16 @@ def _baseline(artifact: Artifact, named: Path | None) -> Artifact | None:
         )
     same = found.path.suffix == artifact.path.suffix and _contract_size(found) == _contract_size(artifact)
     return found if same else None
+
+
+def _float_sibling(artifact: Artifact) -> Path:
+    """Export folder of the base that the verdict of its target and size names; without a verdict, of fp32."""
+    place = (artifact.target, _contract_size(artifact))
+    for verdict in verdicts_of(artifact.folder.parent):
+        row = verdict.row(verdict.base) if verdict.base is not None else None
+        if (verdict.target, verdict.input_size) == place and row is not None:
+            return artifact.folder.parent / row.artifact
+    return artifact.folder.parent / f"50-export-{artifact.target}-fp32"
 
 
 def _part(role: str, artifact: Artifact) -> Part:

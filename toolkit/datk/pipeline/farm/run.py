@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,13 @@ import datk
 from datk.artifact.files import sha256_file, sha256_json, write_json
 from datk.artifact.manifest import InputRef, Manifest, Metric, Verdict, output_ref, write_manifest
 from datk.artifact.provenance import datk_version, git_state
+from datk.evaluate.device_verdict import DeviceVerdict
 from datk.farm.inventory import Device
 from datk.farm.scheduler import drain
 from datk.farm.store import JobRow, Store
 from datk.measure.device import host_info
 from datk.pipeline.build_stage import put_in_place
+from datk.pipeline.farm.device_verdicts import device_verdicts
 from datk.pipeline.farm.request import FarmPlan, FarmRequest, Item
 from datk.pipeline.farm.scoring import Row, failed_row, score, unscored
 from datk.pipeline.stage import Reporter
@@ -46,6 +48,8 @@ class FarmResult:
     run_dir: Path
     rows: list[Row]
     stages: list[Path]
+    verdicts: list[DeviceVerdict] = field(default_factory=list)
+    """Which precision to ship on which of these devices."""
 
     @property
     def rejected(self) -> list[Row]:
@@ -68,13 +72,16 @@ def run_farm(request: FarmRequest, plan: FarmPlan, *, reporter: FarmReporter) ->
         found = {row.key: row for row in store.rows(ids)}
         rows = [_row(item, found, waiting, store, plan, reporter) for item in plan.items]
         seconds = time.perf_counter() - started
-        stages = [
-            _stage(plan, device, [r for r in rows if r.device == device.name], seconds) for device in request.devices
-        ]
+        stages, verdicts = [], []
+        for device in request.devices:
+            values = _values(plan, device, [r for r in rows if r.device == device.name])
+            told = device_verdicts(device, values.values())
+            stages.append(_stage(plan, device, values, told, seconds))
+            verdicts += told
         for row in rows:
             if row.key is not None and row.status in ("passed", "rejected"):
                 store.record(_history(row, plan, request.release))
-        return FarmResult(plan.run_dir, rows, stages)
+        return FarmResult(plan.run_dir, rows, stages, verdicts)
     finally:
         store.close()
 
@@ -111,14 +118,25 @@ def _row(
     return row
 
 
-def _stage(plan: FarmPlan, device: Device, rows: Sequence[Row], seconds: float) -> Path:
-    """Write 70-farm-DEVICE; rows of an earlier call are kept while their artifact is still the same file."""
+def _values(plan: FarmPlan, device: Device, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Rows by artifact; those of an earlier call are kept while their artifact is still the same file."""
+    earlier = _earlier(plan.run_dir / f"{PREFIX}{device.name}", plan.run_dir)
+    return {**earlier, **{r.artifact: r.as_json() for r in rows}}
+
+
+def _stage(
+    plan: FarmPlan,
+    device: Device,
+    values: Mapping[str, dict[str, Any]],
+    verdicts: Sequence[DeviceVerdict],
+    seconds: float,
+) -> Path:
+    """Write 70-farm-DEVICE."""
     folder = plan.run_dir / f"{PREFIX}{device.name}"
     part = folder.with_name(f".{folder.name}.part")
     part.mkdir(exist_ok=True)
     for old in part.iterdir():
         old.unlink()
-    values = {**_earlier(folder, plan.run_dir), **{r.artifact: r.as_json() for r in rows}}
     for name, value in values.items():
         write_json(part / f"{name}.json", value)
     judged = [v for v in values.values() if v["status"] in ("passed", "rejected")]
@@ -155,6 +173,7 @@ def _stage(plan: FarmPlan, device: Device, rows: Sequence[Row], seconds: float) 
             "labels": list(device.labels),
             "controlled": device.controlled,
             "artifacts": {v["artifact"]: v["status"] for v in values.values()},
+            "verdicts": {f"{v.target} {v.input_size[0]}x{v.input_size[1]}": v.headline for v in verdicts},
         },
         verdict=Verdict(status="rejected" if bad else "passed", reasons=bad) if judged else None,
         failed_stage="farm" if bad else None,

@@ -37,6 +37,9 @@ class Row:
     figures: str
     sha256: str | None = None
     key: str | None = None
+    input_size: tuple[int, int] | None = None
+    beside: str | None = None
+    """sha256 of the baseline it took turns with."""
     status: Status
     reasons: list[str] = field(default_factory=list)
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -97,6 +100,8 @@ def score(item: Item, folder: Path, run_dir: Path, setting: Setting, reporter: R
         "figures": adapter.figures,
         "sha256": item.job.candidate.sha256,
         "key": item.job.key,
+        "input_size": item.job.candidate.contract.input_size,
+        "beside": item.job.parts[1].sha256 if len(item.job.parts) > 1 else None,
     }
     if adapter.figures == "simulated":
         reason = NO_FIGURE["simulated"]
