@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from datk.depth.runner import Runner
+    from datk.targets.pt2e import QuantScheme
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int8-dynamic", "int4-weights", "lut8", "lut6", "lut4")
 """Every precision name datk knows; a target lists those it has."""
@@ -42,6 +43,8 @@ class BuildRequest:
     """Bucket images (h, w, 3) uint8 RGB for range checks on real activations (fp16 overflow)."""
     float_module: nn.Module | None = None
     """The float deployment module behind a quantised one, for checks that need it."""
+    scheme: QuantScheme | None = None
+    """What a quantised `module` was made with; None: the target's own scheme as it stands."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Written into the file's own metadata where the format has any."""
     options: Any = None

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch.fx import GraphModule, Node
@@ -82,6 +83,16 @@ class LinearConvQuantizer(Quantizer):
         self._activation = _activation_spec(symmetric=symmetric_activations, unsigned=unsigned_activations)
         self._weight = _weight_spec(per_channel=per_channel_weights)
         self._weight_per_tensor = _weight_spec(per_channel=False)
+
+    def narrowed(
+        self, *, only: Literal["convolutions", "linears"] | None = None, float_layers: tuple[str, ...] = ()
+    ) -> Self:
+        """The same quantizer for fewer layers: one kind only, or without those that float_layers' expressions find."""
+        other = copy(self)
+        kinds = {None: self._targets, "linears": _LINEARS, "convolutions": (*_CONVS, *_TRANSPOSED)}[only]
+        other._targets = tuple(t for t in self._targets if t in kinds)
+        other.float_layers = (*self.float_layers, *float_layers)
+        return other
 
     def selected(self, model: GraphModule) -> list[str]:
         """Module paths of the layers this quantizer quantises in an exported float program, in order."""

@@ -56,7 +56,7 @@ def build(request: BuildRequest) -> BuildResult:
     if request.precision == "int8" and request.float_module is not None:
         float_program = export(request.float_module, request.input_size).module(check_guards=False)
         assert isinstance(float_program, torch.fx.GraphModule)
-        meant = len(scheme().quantizer.selected(float_program))
+        meant = len((request.scheme or scheme()).quantizer.selected(float_program))
     program = read_program(artifact)
     checks = check_program(program, contract=contract, module=request.module, meant=meant)
     if request.precision in PRECISIONS:

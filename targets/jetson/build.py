@@ -47,7 +47,7 @@ def build(request: BuildRequest) -> BuildResult:
     extra = _device_files(request, full, path, contract)
     checks: dict[str, dict[str, Any]] = {}
     if request.precision == "int8":
-        expected = expected_int8_layers(request, scheme())
+        expected = expected_int8_layers(request, request.scheme or scheme())
         checks[int8_record.NAME] = check_int8(typed, expected, symmetric=True, program=request.module)
     if request.precision != "fp32":
         checks["fp16-range"] = check_half_range(full, typed, request.photos)

@@ -35,7 +35,7 @@ def build(request: BuildRequest) -> BuildResult:
         model = int8_weights(model)
         checks[weights.NAME] = check_weights(model)
     if request.precision == "int8":
-        expected = expected_int8_layers(request, scheme())
+        expected = expected_int8_layers(request, request.scheme or scheme())
         checks[int8_record.NAME] = check_int8(model, expected, symmetric=False, program=request.module)
     contract = contract_for(
         input_size=request.input_size,

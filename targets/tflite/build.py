@@ -22,7 +22,7 @@ from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.int8_layers import Int8Layer, program_layers
-from datk.targets.pt2e import layer_name
+from datk.targets.pt2e import LinearConvQuantizer, layer_name
 from datk.targets.tflite.flatbuffer import finish
 from datk.targets.tflite.lint import INTEGER_WEIGHTS, Layer, lint_float, lint_int8, lint_weights
 from datk.targets.tflite.quiet import native_output_to
@@ -47,11 +47,12 @@ def build(request: BuildRequest) -> BuildResult:
         max_depth_m=request.max_depth_m,
         arithmetic="float32, weights stored as float16" if request.precision == "fp16" else None,
     )
-    layers = None
+    layers, quantizer = None, None
     if request.precision == "int8":
-        layers = (*quantised_layers(request.module), *_numbers(request.module))
+        quantizer = (request.scheme or scheme()).quantizer
+        layers = (*quantised_layers(request.module, quantizer), *_numbers(request.module, quantizer))
     started = time.perf_counter()
-    content = convert(request.module, request.input_size, log=request.out / LOG, quantised=layers is not None)
+    content = convert(request.module, request.input_size, log=request.out / LOG, quantizer=quantizer)
     if request.precision == "fp16":
         content = half_precision_weights(content, log=request.out / LOG)
     if request.precision in INTEGER_WEIGHTS:
@@ -79,8 +80,10 @@ def build(request: BuildRequest) -> BuildResult:
     return BuildResult(artifact=artifact, contract=contract, extra_files=(request.out / LOG,), checks=checks)
 
 
-def convert(module: torch.nn.Module, input_size: tuple[int, int], *, log: Path, quantised: bool) -> bytes:
-    """Deployment module, or NNCF's quantised program, -> the bytes of a .tflite file.
+def convert(
+    module: torch.nn.Module, input_size: tuple[int, int], *, log: Path, quantizer: LinearConvQuantizer | None
+) -> bytes:
+    """Deployment module, or the program NNCF quantised with `quantizer`, -> the bytes of a .tflite file.
 
     module takes (1, h, w, 3) uint8. The converter's talk goes to log. Raises TargetError.
     """
@@ -89,7 +92,7 @@ def convert(module: torch.nn.Module, input_size: tuple[int, int], *, log: Path, 
         import litert_torch
         from litert_torch.quantize.quant_config import QuantConfig
 
-        quant_config = QuantConfig(pt2e_quantizer=scheme().quantizer) if quantised else None
+        quant_config = QuantConfig(pt2e_quantizer=quantizer) if quantizer is not None else None
         converted = litert_torch.convert(module, (example,), quant_config=quant_config)
         return bytes(converted.model_content())
 
@@ -134,10 +137,11 @@ def integer_weights(content: bytes, precision: str, *, log: Path) -> bytes:
             return bytes(editor.quantize().quantized_model)
 
 
-def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
+def quantised_layers(program: torch.nn.Module, quantizer: LinearConvQuantizer) -> tuple[list[Layer], list[str]]:
     """What the scheme wants in int8, and which of those layers the program does not quantise.
 
-    program: NNCF's quantised module. Returns (wanted layers, names of those with a plain float weight).
+    program: NNCF's quantised module. quantizer: what it was quantised with. Returns (wanted layers, names of those with
+    a plain float weight).
     Raises TargetError when program is not an exported program at all.
     """
     if not isinstance(program, GraphModule):
@@ -145,7 +149,7 @@ def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
             f"int8 needs NNCF's quantised program, got a plain {type(program).__name__}",
             hint="quantise first: datk quantize, or datk export --precision int8",
         )
-    wanted = set(scheme().quantizer.selected(program))
+    wanted = set(quantizer.selected(program))
     layers: list[Layer] = []
     plain: list[str] = []
     for node in program.graph.nodes:
@@ -162,10 +166,10 @@ def quantised_layers(program: torch.nn.Module) -> tuple[list[Layer], list[str]]:
     return layers, plain
 
 
-def _numbers(program: torch.nn.Module) -> tuple[list[Int8Layer], int]:
+def _numbers(program: torch.nn.Module, quantizer: LinearConvQuantizer) -> tuple[list[Int8Layer], int]:
     """What the weights and input scales of a quantised program are worth, and how many of its adds are quantised."""
     assert isinstance(program, GraphModule)
-    return program_layers(program), len(scheme().quantizer.adds(program))
+    return program_layers(program), len(quantizer.adds(program))
 
 
 def check_runtime(artifact: Path, contract: Contract) -> dict[str, Any]:

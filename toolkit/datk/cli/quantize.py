@@ -34,6 +34,12 @@ def command(
     calibration: Annotated[
         Path | None, typer.Option(help="Photographs: a folder, or a set that was built. Default: those datk ships.")
     ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Try int8 schemes, each exported and judged, until one is worth shipping.")
+    ] = False,
+    budget: Annotated[
+        str | None, typer.Option(help="With --search: begin no further try after e.g. 90m; the same line goes on.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
@@ -52,6 +58,11 @@ def command(
 
     if target is None:
         raise UsageError("datk quantize: no target", hint="datk quantize --target tflite; see `datk targets list`")
+    if search:
+        _search(target, checkpoint, input_size, calibration, budget, dry_run=dry_run, json=json)
+        return
+    if budget is not None:
+        raise UsageError("--budget goes with --search")
     plan = plan_export(
         ExportRequest(
             targets=(target,),
@@ -75,6 +86,49 @@ def command(
         print_json({"program": str(folder / "program.pt2"), "manifest": str(folder / "manifest.json")})
     else:
         say(f"quantised program: {folder / 'program.pt2'}")
+
+
+def _search(
+    target: str,
+    checkpoint: Path | None,
+    input_size: str | None,
+    calibration: Path | None,
+    budget: str | None,
+    *,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    from datk import targets
+    from datk.cli.console import print_json, print_table, reporter, say
+    from datk.depth.preprocess import parse_size
+    from datk.pipeline.distill import parse_budget
+    from datk.pipeline.scheme_search import SearchRequest, gaining, mending, search
+
+    if dry_run:
+        chosen = targets.get(target)
+        rungs = [r.name for r in (*gaining(chosen), *mending(chosen))]
+        if json:
+            print_json(rungs)
+        else:
+            print_table("what would be tried, until one holds", ["rung"], [[r] for r in rungs])
+        return
+    request = SearchRequest(
+        target=target,
+        checkpoint=checkpoint,
+        input_size=parse_size(input_size) if input_size else None,
+        calibration=calibration,
+        budget_s=parse_budget(budget) if budget else None,
+    )
+    with reporter() as terminal:
+        found = search(request, reporter=terminal)
+    if json:
+        told = {"run": str(found.run_dir), "chosen": found.chosen.name if found.chosen else None, "words": found.words}
+        print_json(told | found.record.model_dump(mode="json"))
+        return
+    rows = [[t.name, t.precision, t.outcome, t.words, f"{t.seconds:.0f}"] for t in found.record.rungs]
+    print_table("tried", ["rung", "precision", "outcome", "figures", "s"], rows, numeric=(4,))
+    say(f"{found.chosen.name if found.chosen else 'none'}: {found.words}")
+    say(f"record: {found.path}")
 
 
 @app.command("sensitivity", help="Measure what int8 costs layer by layer, block by block, kind by kind.")

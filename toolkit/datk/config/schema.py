@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -100,6 +101,34 @@ class QuantizeSection(Section):
     """Calibration photographs; a built set is taken whole."""
 
 
+class SchemeSection(Section):
+    """Changes to how a target's own scheme makes int8; what is left out stays as the target has it."""
+
+    only: Literal["convolutions", "linears"] | None = None
+    """Leave the other kind of layer in float: the decoder is convolutions, the encoder linears."""
+    float_layers: tuple[str, ...] = ()
+    """Further layers left in float: regular expressions, searched in the module path followed by a dot."""
+    smooth_quant_alpha: Annotated[float, Field(ge=0, le=1)] | Literal["off"] | None = None
+    """Share of a range SmoothQuant moves from activations to weights of linears."""
+    bias_correction: Literal["off", "fast", "full"] | None = None
+    ranges: Literal["default", "minmax", "mean", "quantile", "histogram"] | None = None
+
+    @field_validator("float_layers", mode="before")
+    @classmethod
+    def _tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("float_layers")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
+        return value
+
+
 class TargetSection(Section):
     """One compiler and the precisions to build with it."""
 
@@ -110,6 +139,8 @@ class TargetSection(Section):
     """(height, width) of the bucket, multiples of 14; None = the size the student was trained at."""
     buckets: tuple[Bucket, ...] = ()
     """Several sizes instead of one: an artifact each, a photograph goes to the nearest aspect."""
+    scheme: SchemeSection | None = None
+    """Another int8 than the target's own; `datk quantize --search` finds one. None = the target's."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Checked against the target's own Options model."""
 

@@ -169,12 +169,8 @@ def _weaker(precision: str, compared: Compared, ship: str, thresholds: Threshold
 
 def _objection(compared: Compared, t: Thresholds) -> tuple[Literal["rejected", "undecided"], str] | None:
     """Why a weaker precision that passed its gates is not shipped; the reason is empty where its figures say it."""
-    if compared.accuracy is not None and compared.accuracy.loss > t.max_loss_pp:
-        return "rejected", ""
-    if compared.dense is not None and compared.dense.loss > t.max_error_rise:
-        return "rejected", f"AbsRel {compared.dense.value:+.3f}"
-    if compared.edges is not None and compared.edges.loss > t.max_edge_loss:
-        return "rejected", f"edges {_signed(100 * compared.edges.value)} pt of F1"
+    if (lost := harm(compared, t)) is not None:
+        return "rejected", lost
     if compared.speed is None:
         return "undecided", f"speed not known: {compared.no_speed}"
     if compared.speed.low >= t.min_speedup:
@@ -186,6 +182,17 @@ def _objection(compared: Compared, t: Thresholds) -> tuple[Literal["rejected", "
     if compared.speed.value < t.min_speedup and compared.smaller < t.min_shrink:
         return "rejected", ""
     return "rejected", f"not sure enough (95 % {_cut(compared.speed.low)} to {_cut(compared.speed.high)})"
+
+
+def harm(compared: Compared, thresholds: Thresholds = DEFAULT) -> str | None:
+    """What it loses beyond the thresholds, in words that are empty where its figures say it; None: nothing."""
+    if compared.accuracy is not None and compared.accuracy.loss > thresholds.max_loss_pp:
+        return ""
+    if compared.dense is not None and compared.dense.loss > thresholds.max_error_rise:
+        return f"AbsRel {compared.dense.value:+.3f}"
+    if compared.edges is not None and compared.edges.loss > thresholds.max_edge_loss:
+        return f"edges {_signed(100 * compared.edges.value)} pt of F1"
+    return None
 
 
 def figures(compared: Compared) -> str:

@@ -127,6 +127,8 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
                 f"{flag} goes with --checkpoint", hint="an export of a run uses that run's own teacher and folder"
             )
     kept = load_recipe(run_dir / "00-recipe.yaml")
+    schemes = {s.name: s.scheme for s in kept.targets}
+    sections = tuple(s.model_copy(update={"scheme": schemes.get(s.name)}) for s in sections)
     others = request.calibration is None  # other calibration photographs are no reason to quantise the others anew
     sections = tuple(_beside_what_is_built(s, kept, run_dir, quantised=others) for s in sections)
     update: dict[str, Any] = {"targets": sections, "checkpoints": _own_copies(kept, run_dir)}

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from datk import targets
 from datk.artifact.files import sha256_file
-from datk.config.schema import Recipe, TargetSection
+from datk.config.schema import Recipe, SchemeSection, TargetSection
 from datk.config.train_sections import OPERATIONAL, StudentSection
 from datk.data.calibration_set import INDEX, is_calibration_set
 from datk.data.sources import open_images
@@ -42,10 +42,12 @@ DEPTH_CODE = ("depth/preprocess.py", "models")
 LABEL_CODE = ("depth/label_quality.py", "depth/teacher.py", "train/pseudo_label.py", "train/labelling")
 SHIP_CODE = ("depth/io_spec.py", "depth/preprocess.py", "artifact/verify.py", "pipeline/ship")
 EXPORT_CODE = (
-    *("targets/pt2e.py", "targets/base.py", "targets/int8_layers.py", "targets/int8_record.py"),
+    *("targets/pt2e.py", "targets/scheme_changes.py", "targets/base.py"),
+    *("targets/int8_layers.py", "targets/int8_record.py"),
     *("quantize/input_check.py", "quantize/layer_check.py", "evaluate/input_path.py"),
     "pipeline/steps/export_checks.py",
 )
+SCHEME_CODE = ("targets/pt2e.py", "targets/scheme_changes.py")
 VERDICT_ROUNDS = 20
 """Interleaved rounds at most: the interval of a ratio of medians is then a few per cent wide on a quiet machine."""
 VERDICT_CODE = (
@@ -246,7 +248,7 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
     for size in sizes:
         suffix = f"-{size[0]}x{size[1]}" if len(sizes) > 1 else ""
         if any(p == "int8" for p in precisions):
-            own.append(_quantize(target, size, suffix))
+            own.append(_quantize(target, size, section.scheme, suffix))
         built = [_artifact_stages(recipe, section, target, p, size, sizes, options, teachers) for p in precisions]
         own += [stage for pair in built for stage in pair]
         members = [
@@ -301,12 +303,14 @@ def _artifact_stages(
     }
     if several:
         section_of_export["buckets"] = [list(s) for s in sizes]
+    changes = section.scheme if precision == "int8" else None
+    section_of_export |= _changes(changes)
     return [
         Stage(
             name=f"50-export-{name}",
             verb="export",
             title=f"compile {target.name} {precision} at {size[0]}x{size[1]}",
-            run=partial(export.run, target, precision, size, sizes, options, recipe.photos),
+            run=partial(export.run, target, precision, size, sizes, options, changes, recipe.photos),
             section=section_of_export,
             needs=("30-student", *quantized),
             tools=("torch", *target.tools, "cyclonedx-python-lib"),
@@ -367,18 +371,23 @@ def _calibration_taken(recipe: Recipe, folder: Path) -> Stage:
     )
 
 
-def _quantize(target: Target, size: Size, suffix: str = "") -> Stage:
+def _quantize(target: Target, size: Size, changes: SchemeSection | None, suffix: str = "") -> Stage:
     return Stage(
         name=f"40-quantize-{target.name}{suffix}",
         verb="quantize",
         title=f"quantise with NNCF for {target.name} at {size[0]}x{size[1]}",
-        run=partial(quantize.run, target, size),
-        section={"target": target.name, "input_size": list(size)},
+        run=partial(quantize.run, target, size, changes),
+        section={"target": target.name, "input_size": list(size)} | _changes(changes),
         needs=("30-student", calibration.NAME),
         tools=("torch", "torchao", "nncf"),
-        code=("models", "quantize", "depth/preprocess.py", _room_of(target), "targets/pt2e.py"),
+        code=("models", "quantize", "depth/preprocess.py", _room_of(target), *SCHEME_CODE),
         apart=True,
     )
+
+
+def _changes(changes: SchemeSection | None) -> dict[str, Any]:
+    """Part of a stage's key, absent where the target's scheme stands."""
+    return {} if changes is None else {"scheme": changes.model_dump(mode="json", exclude_none=True)}
 
 
 def _validate_student(recipe: Recipe, *, names: tuple[str, ...]) -> Stage:

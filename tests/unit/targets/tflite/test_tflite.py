@@ -172,7 +172,7 @@ def test_every_wanted_layer_runs_in_int8_and_the_rest_in_float(built: Built) -> 
 
 
 def test_lint_names_layers_stored_in_float(built: Built) -> None:
-    wanted, plain = quantised_layers(built.program)
+    wanted, plain = quantised_layers(built.program, scheme().quantizer)
     assert not plain
     check = lint_int8(built.fp32.artifact, wanted)
     assert check["status"] == "failed"
@@ -181,13 +181,13 @@ def test_lint_names_layers_stored_in_float(built: Built) -> None:
 
 
 def test_lint_catches_one_float_weight_among_int8_ones(built: Built) -> None:
-    wanted, _ = quantised_layers(built.program)
+    wanted, _ = quantised_layers(built.program, scheme().quantizer)
     check = lint_int8(built.int8.artifact, [*wanted, Layer.from_torch("planted", (5, 7, 3, 3))])
     assert check["status"] == "failed" and "1 of 9" in check["detail"] and "planted" in check["detail"]
 
 
 def test_lint_catches_a_layer_the_program_left_in_float(built: Built) -> None:
-    wanted, _ = quantised_layers(built.program)
+    wanted, _ = quantised_layers(built.program, scheme().quantizer)
     assert "fc1" in lint_int8(built.int8.artifact, wanted, not_quantised=["block.fc1"])["detail"]
 
 
@@ -202,7 +202,7 @@ def test_lint_catches_a_planted_int8_operator(built: Built, tmp_path: Path, kind
     graph.tensors[op.outputs[0]].type = schema.TensorType.INT8
     planted = tmp_path / "planted.tflite"
     planted.write_bytes(serialise(model))
-    check = lint_int8(planted, quantised_layers(built.program)[0])
+    check = lint_int8(planted, quantised_layers(built.program, scheme().quantizer)[0])
     assert check["status"] == "failed"
     assert "must stay in float" in check["detail"] and kind in check["detail"]
 
@@ -218,7 +218,7 @@ def test_lint_catches_one_scale_for_all_channels(built: Built, tmp_path: Path) -
     scales.scale, scales.zeroPoint = scales.scale[:1], scales.zeroPoint[:1]
     planted = tmp_path / "planted.tflite"
     planted.write_bytes(serialise(model))
-    assert "one scale for all" in lint_int8(planted, quantised_layers(built.program)[0])["detail"]
+    assert "one scale for all" in lint_int8(planted, quantised_layers(built.program, scheme().quantizer)[0])["detail"]
 
 
 @pytest.mark.parametrize(("part", "words"), [(1, "weights are 2 times the program's"), (0, "scale of its input is 2")])
@@ -234,7 +234,9 @@ def test_lint_names_the_layer_whose_scale_is_off_by_two(built: Built, tmp_path: 
     scales.scale = scales.scale * 2
     planted = tmp_path / "planted.tflite"
     planted.write_bytes(serialise(model))
-    check = lint_int8(planted, quantised_layers(built.program)[0], program=program_layers(built.program))
+    check = lint_int8(
+        planted, quantised_layers(built.program, scheme().quantizer)[0], program=program_layers(built.program)
+    )
     assert check["status"] == "failed"
     assert [p.split(":")[0] for p in check["problems"]["scales"]] == ["block.fc1"] and words in check["detail"]
 
@@ -251,8 +253,12 @@ def test_inputs_and_weights_alone_silently_stay_in_float_and_the_lint_says_so(tm
         wrong = QuantScheme(quantizer=quantizer, fold_quantize=False, smooth_quant=False, bias_correction="fast")
         program = quantize_module(net, photos(6), wrong, input_form="nhwc_uint8", input_size=SIZE, seed=0)
         path = tmp_path / "wrong.tflite"
-        path.write_bytes(convert(program, SIZE, log=tmp_path / "log", quantised=True))
-        wanted = [layer for layer in quantised_layers(program)[0] if layer.name in chosen.quantizer.selected(program)]
+        path.write_bytes(convert(program, SIZE, log=tmp_path / "log", quantizer=chosen.quantizer))
+        wanted = [
+            layer
+            for layer in quantised_layers(program, chosen.quantizer)[0]
+            if layer.name in chosen.quantizer.selected(program)
+        ]
         check = lint_int8(path, wanted)
         assert check["status"] == "failed" and words in check["detail"]
 
@@ -340,7 +346,7 @@ def test_missing_foreign_and_damaged_files_are_refused(built: Built, tmp_path: P
 
 def test_int8_without_a_quantised_program_is_refused(built: Built) -> None:
     with pytest.raises(TargetError, match="needs NNCF's quantised program"):
-        quantised_layers(built.net)
+        quantised_layers(built.net, scheme().quantizer)
 
 
 def test_int8_is_refused_before_anything_is_converted(built: Built, tmp_path: Path) -> None:

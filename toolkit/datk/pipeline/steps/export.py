@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from datk.artifact import verify
 from datk.artifact.files import write_json
 from datk.artifact.manifest import Metric, Verdict
-from datk.config.schema import PhotosSection
+from datk.config.schema import PhotosSection, SchemeSection
 from datk.depth.io_spec import Bucket, Size
 from datk.depth.preprocess import bucket_image, read_image
 from datk.pipeline.ship.chain import chain_of_stages
@@ -34,12 +34,14 @@ def run(
     size: Size,
     sizes: Sequence[Size],
     options: Any,
+    changes: SchemeSection | None,
     photos: PhotosSection,
     stage: StageRun,
 ) -> Outcome:
     """Compile into the stage folder: artifact, contract.json, golden/, verify.py, the target's extra files.
 
-    sizes: every bucket of this export; each has a folder of its own beside this one.
+    sizes: every bucket of this export; each has a folder of its own beside this one. changes: to the target's int8
+    scheme, of the recipe.
     """
     from datk.artifact.files import size_bytes
     from datk.models.deployment import deployment_module
@@ -49,10 +51,13 @@ def run(
     target.check_encoder(spec.family if spec else None, precision)
     floating = deployment_module(checkpoint.net, size, target.input_form)
     module: nn.Module = floating
+    scheme = None
     if precision == "int8":
         from datk.quantize.program import load_program
+        from datk.targets.scheme_changes import changed
 
         module = load_program(stage.folder(quantized_by(stage)) / "program.pt2")
+        scheme = changed(target.load(str(target.scheme))(), changes)
     held_out = photo_set(photos.validation, "validation", photos.validation_count, seed=stage.seed)
     images = [bucket_image(read_image(p), size) for p in held_out.paths]
     student = stage.manifest("30-student")
@@ -65,6 +70,7 @@ def run(
             max_depth_m=checkpoint.max_depth_m,
             photos=images,
             float_module=floating,
+            scheme=scheme,
             metadata={
                 "weights_sha256": student.weights[0].sha256,
                 "weights_licence": student.weights[0].licence,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datk.artifact.manifest import Metric
+from datk.config.schema import SchemeSection
 from datk.depth.io_spec import Size
 from datk.depth.preprocess import bucket_image, read_image
 from datk.pipeline.stage import Outcome, StageRun
@@ -23,13 +24,17 @@ COMPARED = 8
 """Calibration photographs on which both nets are held against the pseudo-labels."""
 
 
-def run(target: Target, size: Size, stage: StageRun) -> Outcome:
-    """Quantise the float student for one target at one bucket, calibrated on the set of stage 35 at that bucket."""
+def run(target: Target, size: Size, changes: SchemeSection | None, stage: StageRun) -> Outcome:
+    """Quantise the float student for one target at one bucket, calibrated on the set of stage 35 at that bucket.
+
+    changes: of the recipe, to the target's own scheme.
+    """
     from datk.models.deployment import deployment_module
     from datk.quantize.agreement import label_agreement
     from datk.quantize.calibration import input_tensor
     from datk.quantize.program import save_program
     from datk.quantize.ptq import quantize_module
+    from datk.targets.scheme_changes import changed
 
     assert target.scheme is not None
     checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
@@ -47,7 +52,7 @@ def run(target: Target, size: Size, stage: StageRun) -> Outcome:
     program = quantize_module(
         module,
         images,
-        target.load(target.scheme)(),
+        changed(target.load(target.scheme)(), changes),
         input_form=target.input_form,
         input_size=size,
         seed=stage.seed,

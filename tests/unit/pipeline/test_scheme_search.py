@@ -1,0 +1,130 @@
+"""The ladder of int8 schemes: in which order, when it ends, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datk import targets
+from datk.config.schema import SchemeSection
+from datk.errors import DataError
+from datk.pipeline.scheme_search import OWN, Rung, climb, gaining, mending
+from datk.pipeline.search_record import Outcome, SearchRecord, Tried, read_record, write_record
+from datk.quantize.sensitivity_map import SensitivityMap, UnitRow
+from tests.e2e.farm_run import datk, make_run
+
+RUNGS = [
+    Rung(name="weights alone", precision="int8-weights"),
+    Rung(name="decoder convolutions", scheme=SchemeSection(only="convolutions")),
+    OWN,
+    Rung(name="SmoothQuant off", scheme=SchemeSection(smooth_quant_alpha="off"), widest=True),
+    Rung(name="2 worst layers in float", scheme=SchemeSection(float_layers=("a", "b"))),
+]
+
+
+def answers(**outcomes: Outcome) -> tuple[Callable[[Rung], Tried | None], list[str]]:
+    """An attempt that gives what it is told, "worse" else, and the names it was asked for."""
+    asked: list[str] = []
+
+    def attempt(rung: Rung) -> Tried | None:
+        asked.append(rung.name)
+        outcome = outcomes.get(rung.name.replace(" ", "_").replace("'", ""), "worse")
+        return Tried(name=rung.name, precision=rung.precision, scheme=None, outcome=outcome, words="w", seconds=1)
+
+    return attempt, asked
+
+
+def test_the_first_precision_that_the_verdict_ships_ends_the_search() -> None:
+    attempt, asked = answers(decoder_convolutions="ship")
+    chosen, words = climb(RUNGS, attempt)
+    assert chosen is not None and chosen.name == "decoder convolutions" and words.startswith("the verdict ships it")
+    assert asked == ["weights alone", "decoder convolutions"]
+
+
+def test_where_speed_is_unknown_the_widest_rung_that_passes_is_kept_and_no_narrower_one() -> None:
+    attempt, asked = answers(
+        weights_alone="undecided", decoder_convolutions="undecided", the_targets_own_scheme="undecided"
+    )
+    chosen, words = climb(RUNGS, attempt)
+    assert chosen is not None and chosen.name == OWN.name and words == "its gates hold; w"
+    assert asked[-1] == OWN.name
+
+
+def test_int8_that_is_right_but_slow_ends_it_for_the_rest_mends_accuracy_alone() -> None:
+    attempt, asked = answers(weights_alone="no gain", decoder_convolutions="no gain", the_targets_own_scheme="no gain")
+    chosen, words = climb(RUNGS, attempt)
+    assert chosen is None and "no gain, and no later rung is faster" in words
+    assert asked[-1] == OWN.name
+
+
+def test_accuracy_that_does_not_hold_goes_on_to_mending_and_failures_are_rungs_like_others() -> None:
+    attempt, asked = answers(the_targets_own_scheme="failed", **{"2_worst_layers_in_float": "ship"})
+    chosen, _ = climb(RUNGS, attempt)
+    assert chosen is not None and chosen.name == "2 worst layers in float"
+    assert asked == [r.name for r in RUNGS]
+    attempt, _ = answers()
+    assert climb(RUNGS, attempt) == (None, "no rung held; the last one: w")
+
+
+def test_a_spent_budget_says_where_it_goes_on() -> None:
+    attempt, _ = answers()
+    chosen, words = climb(RUNGS, lambda rung: None if rung is OWN else attempt(rung))
+    assert chosen is None and words.startswith(f"the budget ran out before '{OWN.name}'")
+
+
+@pytest.mark.parametrize("name", ["onnx", "jetson", "coreml", "tflite"])
+def test_every_targets_ladder_starts_small_and_offers_only_what_its_compiler_has(name: str) -> None:
+    target = targets.get(name)
+    first = gaining(target)
+    assert [r.widest for r in first] == [*[False] * (len(first) - 1), True]
+    assert (first[0].precision == "int8-weights") == ("int8-weights" in target.precisions)
+    assert target.scheme is not None
+    smooths = target.load(target.scheme)().smooth_quant
+    assert any(r.name.startswith("SmoothQuant") for r in mending(target)) == smooths
+
+
+def test_the_rollback_takes_the_layers_the_map_calls_worst() -> None:
+    units = [UnitRow(name=f"l{k}", level="layer", kind="linear", error=[k / 10]) for k in range(20)]
+    found = SensitivityMap(key="k", complete=True, facts={}, units=units)
+    rungs = [r for r in mending(targets.get("onnx"), found) if "worst" in r.name]
+    layers = [r.scheme.float_layers for r in rungs if r.scheme is not None]
+    assert [len(x) for x in layers] == [1, 2, 4, 8, 16]
+    assert layers[1] == (r"(^|\.)l19\.", r"(^|\.)l18\.")
+
+
+def test_what_was_tried_is_found_again_and_belongs_to_one_student(tmp_path: Path) -> None:
+    path = tmp_path / "search-onnx.json"
+    assert read_record(path, "key", "onnx").rungs == []
+    tried = Tried(name="a", precision="int8", scheme={"only": "linears"}, outcome="worse", words="", seconds=2.0)
+    write_record(SearchRecord(target="onnx", key="key", rungs=[tried]), path)
+    assert read_record(path, "key", "onnx").find("a") == tried
+    assert read_record(path, "another", "onnx").rungs == []
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(DataError, match="not a record of a search"):
+        read_record(path, "key", "onnx")
+
+
+@pytest.mark.slow
+def test_a_search_on_a_real_run_leaves_the_scheme_it_chose_in_the_recipe_and_tries_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    monkeypatch.chdir(tmp_path)
+    run = make_run(tmp_path, "onnx")
+    capsys.readouterr()
+    words = ["quantize", "--target", "onnx", "--search", "--budget", "20m", "--json"]
+    assert datk(*words) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [t["name"] for t in found["rungs"]][:2] == ["weights alone", "decoder convolutions"]
+    assert all(t["outcome"] in ("ship", "undecided", "no gain", "worse") for t in found["rungs"])
+    (section,) = yaml.safe_load((run / "00-recipe.yaml").read_text())["targets"]
+    chosen = next((t for t in found["rungs"] if t["name"] == found["chosen"]), {"scheme": None})
+    assert {k: v for k, v in (section["scheme"] or {}).items() if v} == (chosen["scheme"] or {})
+    before = (run / "search-onnx.json").read_bytes()
+    assert datk(*words) == 0
+    assert (run / "search-onnx.json").read_bytes() == before
