@@ -283,13 +283,18 @@ _SHOWN = (
 
 def _print_rows(result: FarmResult) -> None:
     from datk.cli.console import print_table, say
+    from datk.report.table import never_rounded_up
 
     rows: list[list[str]] = []
     for row in result.rows:
         cells = []
         for name, _ in _SHOWN:
             metric = row.metrics.get(name)
-            cells.append("–" if metric is None or metric.value is None else f"{metric.value:.4g}")
+            if metric is None or metric.value is None:
+                cells.append("–")
+            else:
+                cut = name.startswith("correlation")
+                cells.append(never_rounded_up(metric.value) if cut else f"{metric.value:.4g}")
         rows.append([row.device, row.artifact, row.status, *cells])
     columns = ["device", "artifact", "verdict", *[heading for _, heading in _SHOWN]]
     print_table("on devices", columns, rows, numeric=tuple(range(3, len(columns))))

@@ -154,7 +154,7 @@ def _print(bench: str, judged: list[Judged]) -> None:
         figures = dict(model.figures)
         row = [model.name, model.judged_by, *[figures.get(c, "-") for c in columns], model.denominator]
         row += [item.verdict.status if item.verdict else "not judged"] if gated else []
-        row += [_cell(item.metrics[c]) if c in item.metrics else "not measured" for c in COLUMNS] if floats else []
+        row += [_cell(c, item.metrics[c]) if c in item.metrics else "not measured" for c in COLUMNS] if floats else []
         rows.append(row)
     headings = ["model", "judged by", *columns, "scored", *(["verdict"] if gated else [])]
     print_table(bench, headings + (["drop pp", "corr. vs float", "ms"] if floats else []), rows)
@@ -195,13 +195,14 @@ def _percent(value: float | None) -> str:
     return "not scored" if value is None else f"{value:.1f}"
 
 
-def _cell(metric: object) -> str:
+def _cell(name: str, metric: object) -> str:
     from datk.artifact.manifest import Metric
+    from datk.report.table import never_rounded_up
 
     assert isinstance(metric, Metric)
     if metric.value is None:
         return "not measured"
-    text = f"{metric.value:.4g}"
+    text = never_rounded_up(metric.value) if name.startswith("correlation") else f"{metric.value:.4g}"
     if metric.interval95 is not None:
         text += f" [{metric.interval95[0]:.4g}, {metric.interval95[1]:.4g}]"
     return text

@@ -31,7 +31,7 @@ def format_duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _never_rounded_up(value: float, digits: int = 5) -> str:
+def never_rounded_up(value: float, digits: int = 5) -> str:
     """A correlation cut, not rounded: 0.999996 must not read as 1.00000."""
     scale = 10**digits
     return f"{math.floor(value * scale + 1e-9) / scale:.{digits}f}"
@@ -53,10 +53,10 @@ class Column:
 
 COLUMNS = (
     Column(
-        "correlation_vs_float_median", "r median", "correlation with the float student, median image", _never_rounded_up
+        "correlation_vs_float_median", "r median", "correlation with the float student, median image", never_rounded_up
     ),
     Column(
-        "correlation_vs_float_worst", "r worst", "correlation with the float student, worst image", _never_rounded_up
+        "correlation_vs_float_worst", "r worst", "correlation with the float student, worst image", never_rounded_up
     ),
     Column(
         "abs_rel_vs_float", "AbsRel", "mean |error| / value against the float student after scale-shift", _significant
@@ -65,16 +65,16 @@ COLUMNS = (
         "delta1_vs_float",
         "δ1",
         "share of pixels within 1.25x of the float student after scale-shift",
-        _never_rounded_up,
+        never_rounded_up,
     ),
     Column(
         "ordinal_vs_float",
         "ordinal",
         "share of point pairs in the same order as in the float student",
-        _never_rounded_up,
+        never_rounded_up,
     ),
     Column(
-        "correlation_vs_teacher_median", "r teacher", "correlation with the teacher, median image", _never_rounded_up
+        "correlation_vs_teacher_median", "r teacher", "correlation with the teacher, median image", never_rounded_up
     ),
     Column(
         "bench_accuracy",
