@@ -27,7 +27,8 @@ from datk.quantize.layer_check import check_layers
 from datk.quantize.naive import naive_scheme
 from datk.quantize.ptq import quantize_module
 from datk.targets import available
-from datk.targets.base import BuildRequest
+from datk.targets.base import BuildRequest, BuildResult, Target
+from datk.targets.pt2e import QuantScheme
 from tests.conformance.conftest import lively, normalised
 
 QUANTISED = sorted(name for name, t in available().items() if "int8" in t.precisions and t.runner)
@@ -150,6 +151,16 @@ def test_naive_int8_of_the_student_passes_without_the_stress():
 
 
 @pytest.mark.slow
+def test_naive_int8_of_the_student_fails_as_a_file_too_and_its_own_check_says_why(tmp_path):
+    """The same route as what ships, another scheme."""
+    target = available()["onnx"]
+    _, result = exported("student", target, naive_scheme(), tmp_path)
+    found = as_file("student", target, result, "naive")
+    assert not passes(found), found
+    assert result.checks["int8-scheme"]["status"] == "failed"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("which", NETS)
 @pytest.mark.parametrize("name", QUANTISED)
 def test_full_size_net_passes_as_shipped(which, name, tmp_path):
@@ -157,31 +168,35 @@ def test_full_size_net_passes_as_shipped(which, name, tmp_path):
     target = available()[name]
     if missing := target.missing():
         pytest.skip(f"target {name}: SDK not installed here: {', '.join(missing)}")
-    module = deployment_module(stressed(which), BUCKET, target.input_form)
-    program = quantize_module(
-        module,
-        photos("calibration", CALIBRATED),
-        target.load(target.scheme)(),
-        input_form=target.input_form,
-        input_size=BUCKET,
-        seed=0,
-    )
-    result = target.load(target.build)(
-        BuildRequest(
-            module=program,
-            float_module=module,
-            precision="int8",
-            input_size=BUCKET,
-            depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT,
-            photos=judged(which)[:6],
-            out=tmp_path,
-        )
-    )
+    program, result = exported(which, target, target.load(target.scheme)(), tmp_path)
     assert {n: c["detail"] for n, c in result.checks.items() if c["status"] == "failed"} == {}
-    runner = target.open(result.artifact, result.contract)
-    recipe = f"{name}, {result.artifact.name} by {runner.label}"
-    found = against_float((runner.predict(p) for p in judged(which)), stressed(which), which, recipe)
-    runner.close()
+    found = as_file(which, target, result, "as shipped")
     assert passes(found), found
+    module = deployment_module(stressed(which), BUCKET, target.input_form)
     layers = check_layers(program, module, judged(which)[:2], input_form=target.input_form)
     assert layers["status"] == "passed", layers["detail"]
+
+
+def exported(which: str, target: Target, scheme: QuantScheme, out: Path) -> tuple[torch.nn.Module, BuildResult]:
+    """The quantised program of the stressed net and the file made of it."""
+    module = deployment_module(stressed(which), BUCKET, target.input_form)
+    images = photos("calibration", CALIBRATED)
+    program = quantize_module(module, images, scheme, input_form=target.input_form, input_size=BUCKET, seed=0)
+    request = BuildRequest(
+        module=program,
+        float_module=module,
+        precision="int8",
+        input_size=BUCKET,
+        depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT,
+        photos=judged(which)[:6],
+        out=out,
+    )
+    return program, target.load(target.build)(request)
+
+
+def as_file(which: str, target: Target, result: BuildResult, recipe: str) -> list[float]:
+    runner = target.open(result.artifact, result.contract)
+    recipe = f"{recipe}, {result.artifact.name} by {runner.label}"
+    found = against_float((runner.predict(p) for p in judged(which)), stressed(which), which, recipe)
+    runner.close()
+    return found
