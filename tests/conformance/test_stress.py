@@ -99,21 +99,21 @@ def stressed(which: str) -> DepthAnything:
     return stress_net(tame(which), normalised(photos("calibration", 3)))
 
 
-def judged(which: str) -> tuple[np.ndarray, ...]:
-    """Photographs that calibration did not see: as many as the gate asks for of the student, fewer of ViT-S."""
-    return photos("validation", default_gates("int8").min_photos if which == "student" else 16)
+def judged() -> tuple[np.ndarray, ...]:
+    """Photographs that calibration did not see, as many as the gate asks for."""
+    return photos("validation", default_gates("int8").min_photos)
 
 
 @cache
-def float_maps(net: DepthAnything, which: str) -> tuple[np.ndarray, ...]:
+def float_maps(net: DepthAnything) -> tuple[np.ndarray, ...]:
     module = deployment_module(net, BUCKET, FORM)
     with torch.no_grad():
-        return tuple(module(input_tensor(photo, FORM))[0].numpy() for photo in judged(which))
+        return tuple(module(input_tensor(photo, FORM))[0].numpy() for photo in judged())
 
 
 def against_float(answers: Iterable[np.ndarray], net: DepthAnything, which: str, recipe: str) -> list[float]:
     """Correlation of each answer with net's own map; told with `-s`."""
-    found = [r(a, b) for a, b in zip(answers, float_maps(net, which), strict=True)]
+    found = [r(a, b) for a, b in zip(answers, float_maps(net), strict=True)]
     print(f"\n{which} {recipe}: n {len(found)}, median {np.median(found):.6f}, worst {min(found):.6f}")
     return found
 
@@ -123,7 +123,7 @@ def naive(net: DepthAnything, which: str, recipe: str) -> list[float]:
     program = quantize_module(
         module, photos("calibration", CALIBRATED), naive_scheme(), input_form=FORM, input_size=BUCKET, seed=0
     )
-    return against_float((program(input_tensor(p, FORM))[0].numpy() for p in judged(which)), net, which, recipe)
+    return against_float((program(input_tensor(p, FORM))[0].numpy() for p in judged()), net, which, recipe)
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_full_size_net_passes_as_shipped(which, name, tmp_path):
     found = as_file(which, target, result, "as shipped")
     assert passes(found), found
     module = deployment_module(stressed(which), BUCKET, target.input_form)
-    layers = check_layers(program, module, judged(which)[:2], input_form=target.input_form)
+    layers = check_layers(program, module, judged()[:2], input_form=target.input_form)
     assert layers["status"] == "passed", layers["detail"]
 
 
@@ -188,7 +188,7 @@ def exported(which: str, target: Target, scheme: QuantScheme, out: Path) -> tupl
         precision="int8",
         input_size=BUCKET,
         depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT,
-        photos=judged(which)[:6],
+        photos=judged()[:6],
         out=out,
     )
     return program, target.load(target.build)(request)
@@ -197,6 +197,6 @@ def exported(which: str, target: Target, scheme: QuantScheme, out: Path) -> tupl
 def as_file(which: str, target: Target, result: BuildResult, recipe: str) -> list[float]:
     runner = target.open(result.artifact, result.contract)
     recipe = f"{recipe}, {result.artifact.name} by {runner.label}"
-    found = against_float((runner.predict(p) for p in judged(which)), stressed(which), which, recipe)
+    found = against_float((runner.predict(p) for p in judged()), stressed(which), which, recipe)
     runner.close()
     return found
