@@ -82,7 +82,7 @@ def _told(spread: SeedSpread, target: str, size: Size) -> SeedsSaid:
     photographs = len(spread.facts["held_out"])
     said = (
         f"Calibration draws: {summary['sentence']}. Correlation with the float net on {photographs} photographs, over "
-        f"the seeds: median {low:.5f} to {high:.5f}, worst {least:.5f} to {most:.5f}; mean 1 - r differs by "
+        f"the seeds: median {low:.6f} to {high:.6f}, worst {least:.6f} to {most:.6f}; mean 1 - r differs by "
         f"{100 * summary['spread_of_loss']:.0f} % of itself; {spread.facts['drawn']} photographs a draw, "
         f"{100 * summary['overlap']:.0f} % of them in common."
     )
