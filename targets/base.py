@@ -111,6 +111,8 @@ class Target:
     """Precisions in which nets with another encoder than DINOv2 (datk.models.backbones) are taken."""
     options: str | None = None
     """pydantic model for recipe `targets[].options`."""
+    builds_on: tuple[str, ...] = ()
+    """Other targets whose code this one uses: a change in their folders builds its artifacts anew."""
     tools: tuple[str, ...] = ()
     """Distributions whose version changes the artifact's bytes; part of the stage key."""
 

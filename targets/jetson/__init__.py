@@ -20,5 +20,6 @@ TARGET = Target(
     tracer=".trace:open_trace",
     device_build=".on_device:device_build",
     device_runtime="tensorrt",
+    builds_on=("onnx",),
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

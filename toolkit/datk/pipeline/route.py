@@ -276,7 +276,7 @@ def _verdict(recipe: Recipe, target: Target, size: Size, suffix: str, members: l
         needs=tuple(name for m in members for name in (m.export, m.validate)),
         any_of=tuple(m.validate for m in members),
         tools=("numpy", *target.tools),
-        code=(*VERDICT_CODE, _room_of(target)),
+        code=(*VERDICT_CODE, *_rooms_of(target)),
     )
 
 
@@ -314,7 +314,7 @@ def _artifact_stages(
             section=section_of_export,
             needs=("30-student", *quantized),
             tools=("torch", *target.tools, "cyclonedx-python-lib"),
-            code=("models", *SHIP_CODE, _room_of(target), *EXPORT_CODE),
+            code=("models", *SHIP_CODE, *_rooms_of(target), *EXPORT_CODE),
             apart=True,
             sealed=True,
         ),
@@ -327,7 +327,7 @@ def _artifact_stages(
             | {"count": recipe.photos.validation_count},
             needs=("30-student", f"50-export-{name}", *teachers),
             tools=("torch", "numpy", *target.tools),
-            code=("evaluate", "depth", "models", "pipeline/bucket_cost.py", _room_of(target)),
+            code=("evaluate", "depth", "models", "pipeline/bucket_cost.py", *_rooms_of(target)),
         ),
     ]
 
@@ -380,7 +380,7 @@ def _quantize(target: Target, size: Size, changes: SchemeSection | None, suffix:
         section={"target": target.name, "input_size": list(size)} | _changes(changes),
         needs=("30-student", calibration.NAME),
         tools=("torch", "torchao", "nncf"),
-        code=("models", "quantize", "depth/preprocess.py", _room_of(target), *SCHEME_CODE),
+        code=("models", "quantize", "depth/preprocess.py", *_rooms_of(target), *SCHEME_CODE),
         apart=True,
     )
 
@@ -429,10 +429,11 @@ def target_options(target: Target, values: dict[str, Any]) -> Any:
         raise RecipeError(f"options of target '{target.name}':\n{lines}") from error
 
 
-def _room_of(target: Target) -> str:
+def _rooms_of(target: Target) -> tuple[str, ...]:
     """Source that changes a target's bytes; targets outside the tree are covered by their own version."""
     prefix = "datk.targets."
-    return f"targets/{target.package.removeprefix(prefix)}" if target.package.startswith(prefix) else "targets/base.py"
+    own = f"targets/{target.package.removeprefix(prefix)}" if target.package.startswith(prefix) else "targets/base.py"
+    return (own, *(f"targets/{name}" for name in target.builds_on))
 
 
 def _file_ref(role: str, path: str) -> tuple[str, str, str]:
