@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import numpy_helper
 
 from datk.targets.coreml.reference.program import Operation, package_files, read_program, read_specification
@@ -38,8 +39,10 @@ class Site:
 
 def sites(artifact: Path, weights: Mapping[str, np.ndarray], seed: int) -> list[Site]:
     """Every site of a saved artifact, in its order. weights: name -> value of the deployment module's state."""
-    find = {".onnx": onnx_sites, ".tflite": tflite_sites, ".mlpackage": coreml_sites}[artifact.suffix]
-    return find(artifact, weights, np.random.default_rng(seed))
+    finders = {".onnx": onnx_sites, ".tflite": tflite_sites, ".mlpackage": coreml_sites, ".openvino": openvino_sites}
+    if artifact.suffix not in finders:
+        pytest.skip(f"plant.py knows no way to plant a fault into {artifact.suffix}")
+    return finders[artifact.suffix](artifact, weights, np.random.default_rng(seed))
 
 
 def spoilt(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -250,6 +253,74 @@ def _coreml_leave(operations, blob: Path, name: str) -> None:
     argument.arguments[0].value.CopyFrom(value)
     sides = op.outputs[0].type.tensorType.dimensions
     sides[1].constant.size, sides[2].constant.size = sides[2].constant.size, sides[1].constant.size
+
+
+# --- OpenVINO -----------------------------------------------------------------------------------------------------
+
+
+def openvino_sites(artifact: Path, weights: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Site]:
+    from datk.targets.openvino.ir import load
+    from datk.targets.openvino.layers import weight_layers
+
+    model = load(artifact)
+    found, taps = [], 0
+    for layer in weight_layers(model):
+        edit = _openvino_edit(_openvino_spoil, layer.node, int(rng.integers(99)))
+        found.append(Site("weight", layer.name.removeprefix("net."), edit))
+    for node in model.get_ordered_ops():
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        if kind == "Interpolate":
+            found.append(Site("resize", resized(tuple(node.get_output_shape(0))[2:]), _openvino_half_pixels(name)))
+        readers = [i.get_node().get_type_name() for i in node.output(0).get_target_inputs()] if kind != "Result" else []
+        if kind == "Transpose" and readers == ["Reshape"]:
+            perm = tuple(node.input_value(1).get_node().get_data().tolist())
+            if perm == (0, 2, 1):
+                taps += 1
+                found.append(Site("axis", "depth_head", _openvino_edit(_openvino_leave, name), f"{taps} of 4"))
+    return found
+
+
+def _openvino_edit(edit: Callable, name: str, *arguments: object) -> Callable[[Path, Path], None]:
+    def plant(source: Path, target: Path) -> None:
+        import openvino as ov
+
+        model = ov.Core().read_model(source / "model.xml")
+        edit(next(n for n in model.get_ordered_ops() if n.get_friendly_name() == name), *arguments)
+        model.validate_nodes_and_infer_types()
+        shutil.rmtree(target, ignore_errors=True)
+        ov.save_model(model, target / "model.xml", compress_to_fp16=False)
+
+    return plant
+
+
+def _openvino_constant(node, side: int, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Replace the stored constant that an operation's input comes from."""
+    import openvino as ov
+
+    reader = node.input(side)
+    while (made := reader.get_source_output().get_node()).get_type_name() != "Constant":
+        reader = made.input(0)
+    reader.replace_source_output(ov.opset13.constant(change(made.get_data())).output(0))
+
+
+def _openvino_spoil(node, seed: int) -> None:
+    _openvino_constant(node, 1, lambda values: spoilt(values, np.random.default_rng(seed)))
+
+
+def _openvino_leave(node) -> None:
+    _openvino_constant(node, 1, lambda order: np.arange(order.size, dtype=order.dtype))
+
+
+def _openvino_half_pixels(name: str) -> Callable[[Path, Path], None]:
+    def plant(source: Path, target: Path) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        text = (target / "model.xml").read_text(encoding="utf-8")
+        before, after = text.split(f'name="{name}" type="Interpolate"', 1)
+        after = after.replace('"align_corners"', '"half_pixel"', 1)
+        (target / "model.xml").write_text(f'{before}name="{name}" type="Interpolate"{after}', encoding="utf-8")
+
+    return plant
 
 
 # --- which layer --------------------------------------------------------------------------------------------------

@@ -26,11 +26,18 @@ TARGETS = sorted(available())
 REFERENCE = yaml.safe_load((Path(__file__).parent / "reference.yaml").read_text(encoding="utf-8"))
 
 
+def own(name):
+    """What a target's folder says of its own conformance: {slow: {precision: why}, not_repeatable: why}."""
+    spec = importlib.util.find_spec(available()[name].package)
+    path = Path(spec.origin).parent / "conformance.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def cases():
-    slow = REFERENCE["slow"]
     for name, target in available().items():
+        slow = REFERENCE["slow"].get(name, {}) | own(name).get("slow", {})
         for precision in target.precisions:
-            marks = [pytest.mark.slow] if precision in slow.get(name, {}) else []
+            marks = [pytest.mark.slow] if precision in slow else []
             yield pytest.param(name, precision, id=f"{name}-{precision}", marks=marks)
 
 
@@ -149,7 +156,7 @@ def test_a_fault_planted_into_the_saved_file_is_named(built, toy, name, precisio
 
 @built_twice
 def test_same_inputs_give_the_same_bytes(built, toy, name, tmp_path):
-    if reason := REFERENCE["not_repeatable"].get(name):
+    if reason := REFERENCE["not_repeatable"].get(name) or own(name).get("not_repeatable"):
         pytest.skip(f"target {name}: {reason}")
     target = available()[name]
     precision = REFERENCE["twice"].get(name, target.default_precisions[0])
@@ -204,6 +211,7 @@ def test_requirements_are_the_extra_of_pyproject(name):
 
 def test_listing_targets_imports_no_sdk():
     sdks = ["torch", "onnx", "onnxruntime", "coremltools", "litert_torch", "ai_edge_litert", "tensorrt_rtx", "nncf"]
+    sdks += ["openvino"]
     program = (
         "import sys, datk.targets; names = datk.targets.available(); "
         f"print([m for m in {sdks} if m in sys.modules] if names else 'no targets')"
