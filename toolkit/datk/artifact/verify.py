@@ -4,8 +4,8 @@
     python3 verify.py [FOLDER] [--files-only] [--json]
 
 Needs Python 3.8 with NumPy, and for the golden results the runtime of the artifact (ai-edge-litert or tflite-runtime,
-onnxruntime, coremltools on macOS). This file stands by itself: `datk export` puts a copy into every folder it writes,
-and `datk verify` runs the same code with datk's own runners.
+onnxruntime, openvino, coremltools on macOS). This file stands by itself: `datk export` puts a copy into every folder it
+writes, and `datk verify` runs the same code with datk's own runners.
 Exit status: 0 all holds, 3 something does not, 4 the runtime is missing, 2 not an export folder.
 """
 
@@ -266,7 +266,12 @@ def read_ppm(path: Path) -> Any:
 
 def open_with_runtime(path: Path, contract: dict[str, Any]) -> Predict:
     """The artifact in its own runtime on this machine's CPU. Raises Lacks when there is none."""
-    openers = {".tflite": _open_tflite, ".onnx": _open_onnx, ".mlpackage": _open_coreml}
+    openers = {
+        ".tflite": _open_tflite,
+        ".onnx": _open_onnx,
+        ".mlpackage": _open_coreml,
+        ".openvino": _open_openvino,
+    }
     if path.suffix not in openers:
         raise Lacks(f"{path.name}: this script has no runtime for {path.suffix}; run `datk verify`")
     return openers[path.suffix](path, contract)
@@ -302,6 +307,13 @@ def _open_onnx(path: Path, contract: dict[str, Any]) -> Predict:
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # as the golden results were computed
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda image: session.run([contract["output"]["name"]], {contract["input"]["name"]: image[None]})[0]
+
+
+def _open_openvino(path: Path, contract: dict[str, Any]) -> Predict:
+    core = _module("openvino").Core()
+    as_judged = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": False, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+    request = core.compile_model(str(path / "model.xml"), "CPU", as_judged).create_infer_request()
+    return lambda image: request.infer([image[None]])[0].copy()
 
 
 def _open_coreml(path: Path, contract: dict[str, Any]) -> Predict:

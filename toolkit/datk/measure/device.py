@@ -18,8 +18,8 @@ ISA_FLAGS = (
 )  # fmt: skip
 """Instruction sets that decide whether int8, fp16 or bf16 can be fast here."""
 LIBRARIES = (
-    "torch", "nncf", "torchao", "onnx", "onnxruntime", "litert-torch", "ai-edge-litert", "coremltools",
-    "tensorrt-rtx-cu13", "tensorrt", "numpy", "opencv-python-headless",
+    "torch", "nncf", "torchao", "onnx", "onnxruntime", "openvino", "litert-torch", "ai-edge-litert",
+    "coremltools", "tensorrt-rtx-cu13", "tensorrt", "numpy", "opencv-python-headless",
 )  # fmt: skip
 
 

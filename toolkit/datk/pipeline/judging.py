@@ -25,7 +25,8 @@ from datk.models.outside import check_outside, is_outside
 
 CACHE = Path("runs/judged/answers")
 """Where answers are kept unless told otherwise."""
-_TOOLS = ("torch", "onnxruntime", "ai-edge-litert", "coremltools", "transformers", "diffusers", "numpy")
+_RUNTIMES = ("torch", "onnxruntime", "openvino", "ai-edge-litert", "coremltools")
+_TOOLS = (*_RUNTIMES, "transformers", "diffusers", "numpy")
 _TOOLS_OF_PIXELS = ("opencv-python-headless",)
 
 Progress = Callable[[int, int, str], None]
