@@ -80,7 +80,8 @@ def check_runtime(artifact: Path, contract: Contract) -> dict[str, Any]:
 def _lint(artifact: Path, request: BuildRequest) -> dict[str, dict[str, Any]]:
     saved = load(artifact)
     if request.precision == "int8":
-        return {int8_record.NAME: check_int8(saved, expected_int8_layers(request, scheme()), request.module)}
+        expected = expected_int8_layers(request, request.scheme or scheme())
+        return {int8_record.NAME: check_int8(saved, expected, request.module)}
     if request.precision in PRECISIONS:
         return {"compressed-weights": check_compressed(saved, request.precision)}
     return {"weights": check_float(saved, request.precision)}
