@@ -263,7 +263,7 @@ def openvino_sites(artifact: Path, weights: Mapping[str, np.ndarray], rng: np.ra
     from datk.targets.openvino.layers import weight_layers
 
     model = load(artifact)
-    found, taps = [], 0
+    found, leave = [], []
     for layer in weight_layers(model):
         edit = _openvino_edit(_openvino_spoil, layer.node, int(rng.integers(99)))
         found.append(Site("weight", layer.name.removeprefix("net."), edit))
@@ -272,11 +272,11 @@ def openvino_sites(artifact: Path, weights: Mapping[str, np.ndarray], rng: np.ra
         if kind == "Interpolate":
             found.append(Site("resize", resized(tuple(node.get_output_shape(0))[2:]), _openvino_half_pixels(name)))
         readers = [i.get_node().get_type_name() for i in node.output(0).get_target_inputs()] if kind != "Result" else []
-        if kind == "Transpose" and readers == ["Reshape"]:
-            perm = tuple(node.input_value(1).get_node().get_data().tolist())
-            if perm == (0, 2, 1):
-                taps += 1
-                found.append(Site("axis", "depth_head", _openvino_edit(_openvino_leave, name), f"{taps} of 4"))
+        if (kind, readers) == ("Transpose", ["Reshape"]):
+            leave += [name] if node.input_value(1).get_node().get_data().tolist() == [0, 2, 1] else []
+    leave.sort(key=lambda name: int(name.rsplit("_", 1)[1]))  # as exported: OpenVINO orders the deepest tap first
+    for tap, name in enumerate(leave, start=1):
+        found.append(Site("axis", "depth_head", _openvino_edit(_openvino_leave, name), f"{tap} of 4"))
     return found
 
 
