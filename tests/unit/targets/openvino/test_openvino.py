@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import getpass
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datk.artifact.files import sha256_file
+from datk.artifact.files import sha256_file, write_json
 from datk.depth.io_spec import DepthKind
 from datk.errors import DataError, EnvironmentLacks, TargetError
+from datk.pipeline.ship.golden import write_golden
+from datk.pipeline.ship.kits import write_kits
 from datk.quantize.ptq import quantize_module
 from datk.targets import get
 from datk.targets.base import BuildRequest
@@ -129,6 +133,17 @@ def test_runs_as_torch_does(net, precision, request):
         runner.close()
         with pytest.raises(TargetError, match="is closed"):
             runner.predict(pictures()[0])
+
+
+def test_its_python_kit_passes_the_golden_pack(fp32, net):
+    out = fp32.artifact.parent
+    contract = fp32.contract.model_copy(update={"artifact": ARTIFACT})
+    write_json(out / "contract.json", contract.model_dump(mode="json"))
+    write_golden(out, get("openvino"), fp32.artifact, contract, net)
+    assert write_kits(out, contract) == ["python"]
+    command = [sys.executable, "-I", "golden_test.py"]
+    done = subprocess.run(command, cwd=out / "kits" / "python", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_labels_tell_int8_computed_in_float_from_integer_kernels(fp32, int8):

@@ -58,6 +58,7 @@ KITS: dict[str, tuple[Kit, ...]] = {
     ".tflite": (PYTHON, _cpp("litert"), KOTLIN),
     ".onnx": (PYTHON, _cpp("onnxruntime"), ROS2),
     ".mlpackage": (SWIFT,),
+    ".openvino": (PYTHON,),
 }
 """By the artifact's ending; an artifact of another ending gets none."""
 RUNTIMES = {
@@ -67,6 +68,7 @@ RUNTIMES = {
         "runtime_library": "libonnxruntime.so",
         "runtime_header": "runtime_onnxruntime.hpp",
     },
+    ".openvino": {"runtime": "openvino"},
 }
 
 
