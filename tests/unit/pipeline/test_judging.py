@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datk.errors import GateFailed, UsageError
+from datk.errors import DataError, GateFailed, UsageError
 from datk.evaluate.benchmarks.pairs import BenchResult
 from datk.evaluate.benchmarks.task import TaskRequest, open_task
 from datk.evaluate.gate_rules import parse_rule
@@ -97,6 +97,36 @@ def test_what_outside_maps_mean_is_never_guessed(tmp_path: Path) -> None:
         assert caught.value.hint
     (tmp_path / "m" / "predictions.json").write_text('{"quantity": "depth", "larger_is": "farther", "program": "X"}')
     assert "depth" in Contender(name="m", spec=f"preds:{tmp_path / 'm'}").digest()
+
+
+def test_a_folder_that_predict_wrote_is_taken_as_it_lies_and_refuses_maps_of_another_meaning(tmp_path: Path) -> None:
+    from datk.depth.io_spec import DepthKind
+    from datk.pipeline.predict import predict_photos
+
+    root = da2k(tmp_path / "set", 4)
+
+    class Ramp:
+        name, label, input_size = "ramp", "toy", (14, 14)
+        depth_kind = DepthKind.DISPARITY_AFFINE_INVARIANT
+
+        def predict(self, image: np.ndarray) -> np.ndarray:
+            return np.tile(np.linspace(0, 1, 14, dtype=np.float32)[:, None], (1, 14))
+
+        def close(self) -> None: ...
+
+    def predict(runner: Any, out: Path) -> None:
+        predict_photos(runner, sorted(root.rglob("*.png")), out, progress=lambda a, b: None, note=print)
+
+    predict(Ramp(), tmp_path / "out")
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".npy", ".png", ".json"}
+    plain = scored(f"preds:{tmp_path / 'out'}", root, cache=None)
+    turned = scored(f"preds:{tmp_path / 'out'},larger_is=farther", root, cache=None)
+    assert isinstance(plain.result, BenchResult) and isinstance(turned.result, BenchResult)
+    assert plain.result.overall.right + turned.result.overall.right == plain.result.overall.n > 0
+    metric = Ramp()
+    metric.depth_kind = DepthKind.DEPTH_METRIC_M
+    with pytest.raises(DataError, match="holds maps of disparity, larger is nearer; these are metric_depth"):
+        predict(metric, tmp_path / "out")
 
 
 def test_sixteen_bit_maps_other_sizes_and_missing_ones(tmp_path: Path) -> None:

@@ -104,6 +104,13 @@ def read_png16(path: Path) -> NDArray[np.uint16]:
     return np.asarray(pixels, np.uint16)
 
 
+def is_png16(path: Path) -> bool:
+    """Whether a PNG's header says 16-bit grey (PNG specification 11.2.2: bit depth, then colour type, at byte 24)."""
+    with path.open("rb") as handle:
+        head = handle.read(26)
+    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:26] == b"\x10\x00"
+
+
 def read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """(H, W) from an 8- or 16-bit grey PNG, raw values; of a colour PNG the channels must be equal."""
     pixels = _decoded(read_bytes(path), path)

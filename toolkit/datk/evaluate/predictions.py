@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from datk.artifact.files import sha256_file, sha256_json
-from datk.data.depth_files import read_npy, read_png16
+from datk.artifact.files import sha256_file, sha256_json, write_json
+from datk.data.depth_files import is_png16, read_npy, read_png16
 from datk.depth.io_spec import DepthKind, Size
 from datk.depth.runner import DepthMap, ImageU8
 from datk.errors import DataError, UsageError
@@ -52,6 +52,28 @@ class PredictionMeaning(BaseModel):
 def is_predictions(spec: str) -> bool:
     """Whether a model's name means maps computed elsewhere."""
     return spec.startswith(PREFIX)
+
+
+def write_meaning(folder: Path, kind: DepthKind, program: str) -> None:
+    """Say in a folder of maps what they mean, so that `preds:DIR` takes it as it lies.
+
+    Raises DataError where it says something else already: maps of two meanings in one folder could not be told apart.
+    """
+    quantity = {
+        DepthKind.DISPARITY_AFFINE_INVARIANT: "disparity",
+        DepthKind.DEPTH_AFFINE_INVARIANT: "depth",
+        DepthKind.DEPTH_METRIC_M: "metric_depth",
+    }[kind]
+    meaning = PredictionMeaning.model_validate({"quantity": quantity, "larger_is": kind.larger_is, "program": program})
+    path = folder / FILE
+    if path.is_file():
+        before = read_spec(f"{PREFIX}{folder}")[1]
+        if (before.kind, before.larger_is, before.unit) != (meaning.kind, meaning.larger_is, meaning.unit):
+            raise DataError(
+                f"{folder} holds maps of {before.quantity}, larger is {before.larger_is}; these are {quantity}",
+                hint="name another folder: --out DIR",
+            )
+    write_json(path, meaning.model_dump(mode="json"))
 
 
 def read_spec(spec: str) -> tuple[Path, PredictionMeaning]:
@@ -97,7 +119,8 @@ def _is_number(text: str) -> bool:
 class PredictionFolder:
     """A folder of maps behind the Runner protocol; asked by the image's name.
 
-    For image images/indoor/a.jpg it takes images/indoor/a, indoor/a or a, .npy (float) or .png (16-bit grey).
+    For image images/indoor/a.jpg it takes images/indoor/a, indoor/a or a, .npy (float) or .png (16-bit grey). A .png
+    that is no 16-bit grey beside a .npy is its coloured picture, as many programs write it, and passed over.
     """
 
     input_size: Size = (0, 0)
@@ -125,7 +148,7 @@ class PredictionFolder:
 
     def digest_of(self, key: str) -> str:
         """Of the file that answers an image; empty when there is none."""
-        found = [p for p in self._candidates(key) if p.is_file()]
+        found = self._found(key)
         return sha256_file(found[0]) if found else ""
 
     def predict(self, image: ImageU8) -> DepthMap:
@@ -133,7 +156,7 @@ class PredictionFolder:
 
     def predict_named(self, key: str, photo: ImageU8) -> DepthMap:
         """(H, W) float32 of the image's name, in depth_kind. Raises DataError when it is absent or unusable."""
-        found = [p for p in self._candidates(key) if p.is_file()]
+        found = self._found(key)
         if not found:
             raise DataError(f"{self._folder}: no map for {key}: neither .npy nor .png of that name")
         if len(found) > 1:
@@ -153,6 +176,10 @@ class PredictionFolder:
 
     def close(self) -> None:
         """Holds nothing."""
+
+    def _found(self, key: str) -> list[Path]:
+        files = [p for p in self._candidates(key) if p.is_file()]
+        return [p for p in files if not (p.suffix == ".png" and p.with_suffix(".npy") in files and not is_png16(p))]
 
     def _candidates(self, key: str) -> list[Path]:
         parts = PurePosixPath(key).with_suffix("").parts

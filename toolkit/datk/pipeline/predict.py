@@ -13,6 +13,7 @@ from datk.depth.buckets import Fit, choose_bucket
 from datk.depth.preprocess import list_images, read_image
 from datk.depth.runner import DepthMap, ImageU8, Runner, predict_photo
 from datk.errors import DataError
+from datk.evaluate.predictions import write_meaning
 from datk.pipeline.several_buckets import BucketRunner
 from datk.report.colour import colourise
 
@@ -25,17 +26,19 @@ def predict_photos(
     progress: Callable[[int, int], None],
     note: Callable[[str], None],
 ) -> list[Path]:
-    """Write NAME.png and NAME.npy (float32, the photograph's size) for each photograph.
+    """Write NAME.png and NAME.npy (float32, the photograph's size) for each photograph, and what the maps mean.
 
     note: told of every photograph that a fixed size stretches by more than 10 %.
 
-    Raises DataError for an unreadable picture, or for two photographs whose results would share a name.
+    Raises DataError for an unreadable picture, for two photographs whose results would share a name, or where `out`
+    holds maps of another meaning.
     """
     paths = [p for item in images for p in (list_images(item) if item.is_dir() else [item])]
     names: dict[str, Path] = {}
     for path in paths:
         if names.setdefault(path.stem, path) != path:
             raise DataError(f"{path} and {names[path.stem]} would both be written as {path.stem}.npy")
+    write_meaning(out, runner.depth_kind, runner.name)
     written = []
     for i, path in enumerate(paths):
         photo = read_image(path)
