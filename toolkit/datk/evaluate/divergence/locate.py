@@ -173,8 +173,9 @@ def _wrong_move(
         move = followed.steps.get(name)
         if step.op in MOVES or move is None or move.op not in MOVES or move.match is None or move.match.layout == ():
             continue
-        options = [m for m in run(taken, move.node).stand_ins if m.layout == () and m.error > tolerance.other]
-        for option in options[:MOST_TRIED]:
+        wrong = [m for m in run(taken, move.node).stand_ins if m.error > tolerance.other]
+        as_it_is, moved = [m for m in wrong if m.layout == ()], [m for m in wrong if m.layout != ()]
+        for option in as_it_is[:MOST_TRIED] + moved[:MOST_TRIED]:
             after = run({**taken, move.node: option})
             if after.steps[step.node].match is not None and len(after.lost) < len(followed.lost):
                 return move, option, after
@@ -186,9 +187,11 @@ def _stand_in(
 ) -> tuple[Step, Match | None, Followed]:
     """(node, tensor in its place, the run with it): of those that could be a lost layer's, after which least is lost.
 
-    The node is the layer's own or, fused with it, the activation that follows.
+    The node is the layer's own or, fused with it, the activation that follows. A tensor that alone holds another
+    node's values is that node's; one of several copies may be what a wrong move left behind.
     """
-    used = {s.match.tensor for s in followed.synced if s.match is not None and s.match.error <= tolerance.other}
+    matches = [s.match for s in followed.synced if s.match is not None]
+    used = {m.tensor for m in matches if m.error <= tolerance.other and len(m.group) == 1}
     best: tuple[Step, Match | None, Followed] = (step, None, followed)
     fused = [s for s in followed.steps.values() if s.inputs == (step.node,) and s.op in ACTIVATIONS]
     for holder in (step, *fused):
