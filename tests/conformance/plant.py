@@ -121,11 +121,11 @@ def tflite_sites(artifact: Path, weights: Mapping[str, np.ndarray], rng: np.rand
     found, taps = [], 0
     for place, (kind, op) in enumerate(zip(kinds, graph.operators, strict=True)):
         data = model.buffers[graph.tensors[op.inputs[1]].buffer].data if len(op.inputs) > 1 else None
-        if kind in (operator.FULLY_CONNECTED, operator.CONV_2D, operator.TRANSPOSE_CONV) and data is not None:
-            values = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.float32)
-            found.append(
-                Site("weight", owner(values, weights), _tflite_edit(_spoil_buffer, place, int(rng.integers(99))))
-            )
+        if kind in (operator.FULLY_CONNECTED, operator.CONV_2D, operator.TRANSPOSE_CONV):
+            stored = _tflite_weight(model, place)
+            if stored is not None:
+                layer = owner(stored[1].astype(np.float32), weights)
+                found.append(Site("weight", layer, _tflite_edit(_spoil_buffer, place, int(rng.integers(99)))))
         if kind == operator.RESIZE_BILINEAR:
             shape = graph.tensors[op.outputs[0]].shape
             found.append(Site("resize", resized((shape[1], shape[2])), _tflite_edit(_tflite_half_pixels, place)))
@@ -146,10 +146,27 @@ def _tflite_edit(edit: Callable, *arguments: object) -> Callable[[Path, Path], N
     return plant
 
 
+def _tflite_weight(model, place: int) -> tuple[int, np.ndarray] | None:
+    """(buffer, numbers) of the weight an operator reads; fp16 files store it before a DEQUANTIZE."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    index = graph.operators[place].inputs[1]
+    for op in graph.operators:
+        code = model.operatorCodes[op.opcodeIndex].builtinCode
+        if code == schema.BuiltinOperator.DEQUANTIZE and index in op.outputs:
+            index = op.inputs[0]
+    tensor = graph.tensors[index]
+    data = model.buffers[tensor.buffer].data
+    if data is None:
+        return None
+    kind = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}[tensor.type]
+    return tensor.buffer, np.frombuffer(np.ascontiguousarray(data).tobytes(), kind)
+
+
 def _spoil_buffer(model, place: int, seed: int) -> None:
-    tensor = model.subgraphs[0].tensors[model.subgraphs[0].operators[place].inputs[1]]
-    values = np.frombuffer(np.ascontiguousarray(model.buffers[tensor.buffer].data).tobytes(), np.float32)
-    model.buffers[tensor.buffer].data = spoilt(values, np.random.default_rng(seed)).view(np.uint8)
+    buffer, values = _tflite_weight(model, place)
+    model.buffers[buffer].data = spoilt(values, np.random.default_rng(seed)).view(np.uint8)
 
 
 def _tflite_half_pixels(model, place: int) -> None:
