@@ -69,6 +69,7 @@ def test_naive_int8_fails_the_gate(toy):
     assert not passes(found), found
 
 
+@pytest.mark.slow  # test_targets.py holds the same artifacts to the same net; here each would be built once more
 @pytest.mark.parametrize("name", QUANTISED)
 def test_int8_as_shipped_passes_it(built, toy, name):
     made = built(name, "int8")

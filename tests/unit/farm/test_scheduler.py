@@ -111,13 +111,15 @@ def test_a_device_that_stays_unreachable_is_set_aside_and_its_other_jobs_wait(tm
     good = device("good")
     jobs = [make_job(tmp_path, sim), make_job(tmp_path, sim, salt="2"), make_job(tmp_path, good)]
     ids, waiting = drained(store, jobs)
-    assert [r.state for r in store.rows(ids)] == ["failed", "queued", "done"]
+    states = [r.state for r in store.rows(ids)]  # which of its jobs spends the tries is a matter of jittered delays
+    assert sorted(states[:2]) == ["failed", "queued"] and states[2] == "done"
+    left = states.index("queued")
     assert "simulated connection" in waiting["gone"]
     assert [q.device for q in store.quarantined()] == ["gone"]
     watch.shift += 3700  # it comes back by itself when its time is over
     assert store.quarantined() == []
-    drained(store, jobs[1:2])
-    assert store.rows(ids)[1].state in ("done", "failed")
+    drained(store, jobs[left : left + 1])
+    assert store.rows(ids)[left].state in ("done", "failed")
 
 
 def test_a_crashing_artifact_fails_alone_and_its_device_goes_on(tmp_path: Path) -> None:
