@@ -58,6 +58,8 @@ def command(
 
     if target is None:
         raise UsageError("datk quantize: no target", hint="datk quantize --target tflite; see `datk targets list`")
+    if search and force:
+        raise UsageError("--force does not go with --search", hint="delete RUN/search-TARGET.json to search anew")
     if search:
         _search(target, checkpoint, input_size, calibration, budget, dry_run=dry_run, json=json)
         return

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from datk.depth.io_spec import Size
 from datk.evaluate.verdict_rule import FLOAT, Compared, Contestant, Decision, choose
-from datk.evaluate.verdict_statistics import LEAST_ROUNDS, pair_change, photo_change, speedup
+from datk.evaluate.verdict_statistics import LEAST_ROUNDS, changes, speedup
 
 
 class _Record(BaseModel):
@@ -100,18 +100,12 @@ def _compare(one: OnDevice, base: OnDevice) -> Compared:
         why = f"it did not take turns with {base.precision} there"
     if not why and len(one.times_ms) < LEAST_ROUNDS:
         why = f"{len(one.times_ms)} rounds, at least {LEAST_ROUNDS} are needed"
-    against = "parity_vs_teacher" if "parity_vs_teacher" in base.details else "parity_vs_float"
-    suffix = against.removeprefix("parity_")
-
-    def photos(metric: str) -> tuple[dict[str, float | None], dict[str, float | None]]:
-        ours, theirs = ({i["name"]: i.get(metric) for i in s.details[against]["images"]} for s in (one, base))
-        return ours, theirs
-
+    accuracy, dense, edges = changes(one.details, base.details)
     return Compared(
         speed=None if why else speedup(one.times_ms, one.beside_ms),
         no_speed=why,
         smaller=base.size_bytes / one.size_bytes,
-        accuracy=pair_change(one.details["bench"]["outcomes"], base.details["bench"]["outcomes"]),
-        dense=photo_change(f"abs_rel_{suffix}", *photos("abs_rel"), higher_is_better=False),
-        edges=photo_change(f"boundary_f1_{suffix}", *photos("boundary_f1"), higher_is_better=True),
+        accuracy=accuracy,
+        dense=dense,
+        edges=edges,
     )

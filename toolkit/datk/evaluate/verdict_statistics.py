@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,25 @@ def photo_change(
         p=sign_flip_p(ours - theirs),
         test="sign flips over photographs",
         higher_is_better=higher_is_better,
+    )
+
+
+def changes(candidate: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[Change, Change | None, Change | None]:
+    """(bench, AbsRel, boundary F1) of what two validations kept as details.
+
+    Photographs are judged against the teacher where there is one, else against the float net.
+    """
+    against = "parity_vs_teacher" if "parity_vs_teacher" in candidate else "parity_vs_float"
+    suffix = against.removeprefix("parity_")
+
+    def photos(metric: str, *, higher_is_better: bool) -> Change | None:
+        ours, theirs = ({i["name"]: i.get(metric) for i in d[against]["images"]} for d in (candidate, base))
+        return photo_change(f"{metric}_{suffix}", ours, theirs, higher_is_better=higher_is_better)
+
+    return (
+        pair_change(candidate["bench"]["outcomes"], base["bench"]["outcomes"]),
+        photos("abs_rel", higher_is_better=False),
+        photos("boundary_f1", higher_is_better=True),
     )
 
 

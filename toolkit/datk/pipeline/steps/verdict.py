@@ -22,7 +22,7 @@ from datk.depth.runner import Runner
 from datk.errors import DataError
 from datk.evaluate.target_verdict import FILE_NAME, PrecisionVerdict, TargetVerdict
 from datk.evaluate.verdict_rule import FLOAT, Choice, Compared, Contestant, choose
-from datk.evaluate.verdict_statistics import LEAST_ROUNDS, Change, pair_change, photo_change, speedup
+from datk.evaluate.verdict_statistics import LEAST_ROUNDS, changes, speedup
 from datk.measure.timing import interleaved_times, latency_from_times
 from datk.pipeline.running_cost import RunningCost, running_cost, without
 from datk.pipeline.stage import Outcome, StageRun
@@ -159,22 +159,15 @@ def _cost(target: Target, one: _Seen, image: NDArray[np.uint8], why: str) -> Run
 
 
 def _compare(a: _Seen, b: _Seen, times: Mapping[str, list[float]], why: str) -> Compared:
+    accuracy, dense, edges = changes(a.details, b.details)
     return Compared(
         speed=speedup(times[a.precision], times[b.precision]) if times else None,
         no_speed="" if times else why,
         smaller=b.size_bytes / a.size_bytes,
-        accuracy=pair_change(a.details["bench"]["outcomes"], b.details["bench"]["outcomes"]),
-        dense=_photos(a, b, "abs_rel", higher_is_better=False),
-        edges=_photos(a, b, "boundary_f1", higher_is_better=True),
+        accuracy=accuracy,
+        dense=dense,
+        edges=edges,
     )
-
-
-def _photos(a: _Seen, b: _Seen, metric: str, *, higher_is_better: bool) -> Change | None:
-    """Against the teacher where there is one, else against the float net."""
-    against = "parity_vs_teacher" if "parity_vs_teacher" in a.details else "parity_vs_float"
-    ours, theirs = ({i["name"]: i.get(metric) for i in s.details[against]["images"]} for s in (a, b))
-    suffix = against.removeprefix("parity_")
-    return photo_change(f"{metric}_{suffix}", ours, theirs, higher_is_better=higher_is_better)
 
 
 def _row(
