@@ -34,7 +34,15 @@ def test_help_loads_no_heavy_library() -> None:
 
 @pytest.mark.parametrize(
     "room",
-    ["datk.config.load", "datk.depth.preprocess", "datk.artifact.manifest", "datk.evaluate.metrics", "datk.targets"],
+    [
+        "datk.config.load",
+        "datk.depth.preprocess",
+        "datk.artifact.manifest",
+        "datk.evaluate.metrics",
+        "datk.targets",
+        "datk.pipeline.build_stage",  # what every process that builds a target starts with
+        "datk.cli.running",  # `datk run --dry-run` answers before torch could be loaded
+    ],
 )
 def test_light_rooms_load_no_torch_and_no_sdk(room: str) -> None:
     heavy = tuple(m for m in HEAVY if m != "cv2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datk.artifact.files import sha256_file, write_json
 from datk.artifact.manifest import Dataset, Manifest
@@ -11,7 +11,6 @@ from datk.config.schema import PhotosSection, ValidateSection
 from datk.depth.io_spec import Size
 from datk.depth.runner import Runner
 from datk.evaluate.cached_runner import CachedRunner
-from datk.evaluate.torch_runner import TorchRunner
 from datk.pipeline.bucket_cost import bucket_cost
 from datk.pipeline.diagnosing import explain_rejection
 from datk.pipeline.measuring import Clock, Measured, Setting, input_path_distance, measure, open_bench, save_samples
@@ -20,6 +19,9 @@ from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps.photos import PhotoSet, photo_set
 from datk.pipeline.steps.teacher import spec_of
 from datk.targets.base import Target
+
+if TYPE_CHECKING:
+    from datk.evaluate.torch_runner import TorchRunner
 
 STUDENT = "30-student"
 TEACHER = "10-teacher"
