@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/datk run recipes/quickstart.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --timeout=3600

@@ -17,7 +17,7 @@ from datk.targets import available
 from datk.targets.base import BuildRequest
 
 LEAST_R = {"fp32": 0.999999, "fp16": 0.9999, "int8": 0.98}
-QUICK = [("onnx", "fp32"), ("onnx", "int8")]
+QUICK = [("onnx", "int8")]
 WANTED = [(name, p) for name in ("onnx", "jetson", "coreml", "tflite", "openvino") for p in LEAST_R]
 CASES = [pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow], id="-".join(case)) for case in WANTED]
 INT8 = [case for case in CASES if case.values[1] == "int8"]

@@ -15,7 +15,7 @@ from datk.artifact.manifest import read_manifest
 from datk.config.load import find_recipe
 
 ROOT = Path(__file__).parents[2]
-STEPS = 160
+STEPS = 40
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -40,7 +40,7 @@ def heed_ctrl_c() -> None:
 def test_interrupted_training_continues_with_the_same_line(tmp_path: Path) -> None:
     recipe = yaml.safe_load(find_recipe("smoke").read_text(encoding="utf-8")) | {"name": "r"}
     recipe["teacher"]["schedule"]["steps"] = STEPS
-    recipe["teacher"]["schedule"]["checkpoint_every_s"] = 0.5  # long before the last step, however fast the machine
+    recipe["teacher"]["schedule"]["checkpoint_every_s"] = 0.3  # long before the last step, however fast the machine
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     part = tmp_path / "runs" / "r" / ".10-teacher.part"
     first = start(tmp_path)
