@@ -88,6 +88,9 @@ class Target:
     """(BuildRequest) -> BuildResult"""
     runner: str | None = ".runner:open_artifact"
     """(artifact: Path, contract: Contract) -> Runner; None when it cannot run on a host at all."""
+    not_here: str | None = None
+    """() -> str: why this machine cannot run what the target builds, in words; empty when it can. Such an artifact is
+    built and checked all the same, and marked unverified. None: it runs wherever its modules are."""
     latency_runner: str | None = None
     """As `runner`, for timing, where judging runs differently (Q/DQ in float); None = the same."""
     profiler: str | None = None
@@ -150,14 +153,22 @@ class Target:
         module, attribute = reference.split(":")
         return getattr(importlib.import_module(module, package=self.package), attribute)  # type: ignore[no-any-return]
 
-    def open(self, artifact: Path, contract: Contract) -> Runner:
-        """A runner for an artifact on this machine. Raises EnvironmentLacks when there is none."""
+    def cannot_run(self) -> str:
+        """Why this machine cannot run what the target builds; empty when it can. Opens nothing."""
         if self.runner is None:
-            raise EnvironmentLacks(f"target '{self.name}' cannot run on a host", hint="run it through the farm")
-        return self.load(self.runner)(artifact, contract)  # type: ignore[no-any-return]
+            return f"target '{self.name}' has no runner on a host"
+        return str(self.load(self.not_here)()) if self.not_here is not None else ""
+
+    def open(self, artifact: Path, contract: Contract) -> Runner:
+        """A runner for an artifact on this machine. Raises EnvironmentLacks when it cannot be run here."""
+        if reason := self.cannot_run():
+            raise EnvironmentLacks(
+                f"{artifact.name} cannot be run on this machine: {reason}", hint="run it where it is made for"
+            )
+        return self.load(str(self.runner))(artifact, contract)  # type: ignore[no-any-return]
 
     def open_for_latency(self, artifact: Path, contract: Contract) -> Runner:
         """A runner as an app would set it up. Raises as open does."""
-        if self.latency_runner is None:
+        if self.latency_runner is None or self.cannot_run():
             return self.open(artifact, contract)
         return self.load(self.latency_runner)(artifact, contract)  # type: ignore[no-any-return]

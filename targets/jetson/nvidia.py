@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from datk.artifact.files import atomic_path
 from datk.depth.io_spec import Contract
 
 RTX_MODULE = "tensorrt_rtx"
@@ -25,37 +27,53 @@ def check_rtx_build(model: Path, contract: Contract) -> dict[str, Any]:
     if importlib.util.find_spec(RTX_MODULE) is None:
         detail = f"{RTX_MODULE} is not installed here (x86-64 Linux only): {RTX_PIP}"
         return {"status": "not_measured", "detail": detail}
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
-        program = Path(__file__).with_name("rtx_probe.py")
-        ran = subprocess.run(
-            [sys.executable, str(program), str(model.resolve()), str(result)],
-            capture_output=True, text=True, errors="replace", cwd=folder, check=False,
-        )  # fmt: skip
-        if ran.returncode != 0 or not result.is_file():
-            last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
-            return {"status": "failed", "detail": f"{RTX_MODULE} ended early: {last[0]}"}
-        said = json.loads(result.read_text(encoding="utf-8"))
-    return _record(said, contract)
-
-
-def _record(said: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    said = run_rtx(model)
     figures = {k: v for k, v in said.items() if k not in ("ok", "errors")}
     if not said["ok"]:
         detail = "\n".join(said["errors"]) or f"{RTX_MODULE} gave no reason"
         return {"status": "failed", "detail": f"{said['stage']}: {detail}", **figures}
+    if problem := edges_problem(said, contract):
+        return {"status": "failed", "detail": problem, **figures}
+    detail = (
+        f"TensorRT-RTX {said['version']} parsed it into {said['layers']} layers and built a strongly typed engine of "
+        f"{said['engine_bytes'] / 1e6:.1f} MB for {', '.join(said['compute_capabilities'])}; not run, and not a Jetson"
+    )
+    return {"status": "passed", "detail": detail, **figures}
+
+
+def run_rtx(model: Path, engine: Path | None = None) -> dict[str, Any]:
+    """Parse and build an ONNX file with TensorRT-RTX in a process of its own; what rtx_probe.py says of it.
+
+    engine: where to keep what was built; it appears whole or not at all. A process that dies is {"ok": False} with the
+    last line it wrote.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        result, made = Path(folder) / "result.json", Path(folder) / "engine"
+        program = Path(__file__).with_name("rtx_probe.py")
+        kept = [str(made)] if engine is not None else []
+        ran = subprocess.run(
+            [sys.executable, str(program), str(model.resolve()), str(result), *kept],
+            capture_output=True, text=True, errors="replace", cwd=folder, check=False,
+        )  # fmt: skip
+        if ran.returncode != 0 or not result.is_file():
+            last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
+            return {"ok": False, "stage": "process", "errors": [f"{RTX_MODULE} ended early: {last[0]}"]}
+        said: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        if engine is not None and said["ok"]:
+            with atomic_path(engine) as part:
+                shutil.copyfile(made, part)
+    return said
+
+
+def edges_problem(said: dict[str, Any], contract: Contract) -> str:
+    """What differs between the edges of what was built and the contract's; empty when nothing does."""
     expected = [
         [[contract.input.name, "UINT8", list(contract.input.shape)]],
         [[contract.output.name, "FLOAT", list(contract.output.shape)]],
     ]
-    if [said["inputs"], said["outputs"]] != expected:
-        found = f"{said['inputs']} -> {said['outputs']}"
-        return {"status": "failed", "detail": f"engine edges {found}, the contract says {expected}", **figures}
-    detail = (
-        f"TensorRT-RTX {said['version']} parsed it into {said['layers']} layers and built a strongly typed engine of "
-        f"{said['engine_bytes'] / 1e6:.1f} MB for {said['compute_capability']}; not run, and not a Jetson"
-    )
-    return {"status": "passed", "detail": detail, **figures}
+    if [said["inputs"], said["outputs"]] == expected:
+        return ""
+    return f"engine edges {said['inputs']} -> {said['outputs']}, the contract says {expected}"
 
 
 def check_engine(script: Path) -> dict[str, Any]:

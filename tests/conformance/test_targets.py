@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 import tomllib
@@ -97,8 +98,11 @@ def test_tells_where_its_time_goes_or_why_it_cannot(built, toy, name, precision)
 @each_case
 def test_follows_torch_within_the_tolerance_of_its_precision(built, toy, name, precision):
     made = built(name, precision)
-    if made.target.runner is None:
-        pytest.skip(f"target {name}: no runtime for it on a host")
+    if reason := made.target.cannot_run():
+        with pytest.raises(EnvironmentLacks, match=re.escape(reason)) as told:
+            made.target.open(made.result.artifact, made.result.contract)
+        assert told.value.exit_code == 4
+        pytest.skip(f"target {name}: {reason}")
     allowed = REFERENCE["tolerance"][precision]
     runner = made.target.open(made.result.artifact, made.result.contract)
     assert isinstance(runner, Runner) and runner.label and runner.input_size == toy.size

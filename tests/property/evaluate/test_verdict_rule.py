@@ -128,6 +128,22 @@ def test_a_faster_smaller_or_more_accurate_one_is_never_dropped_for_it(figures, 
     assert two(better).ship == "int8"
 
 
+@given(fields())
+def test_what_could_not_be_run_is_neither_shipped_nor_rejected_and_changes_nothing_for_the_others(field) -> None:
+    contestants, pairs = field
+    failed = [c for c in contestants if not c.passed]
+    unseen = [c if c.passed else c.model_copy(update={"not_run": "no GPU"}) for c in contestants]
+    before, now = choose(contestants, pairs), choose(unseen, pairs)
+    assert (now.ship, now.base) == (before.ship, before.base)
+    lost = {c.precision for c in failed}
+    assert [d for d in now.decisions if d.precision not in lost] == [
+        d for d in before.decisions if d.precision not in lost
+    ]
+    assert all((d.status, d.words) == ("unverified", "no GPU") for d in now.decisions if d.precision in lost)
+    named = " and ".join(c.precision for c in failed)
+    assert not failed or f"; {named} unverified: no GPU" in now.sentence
+
+
 @given(some_figures)
 def test_a_precision_that_failed_its_gates_is_not_shipped_whatever_its_figures(figures) -> None:
     choice = two(figures, passed=False)

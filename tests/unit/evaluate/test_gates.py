@@ -6,7 +6,7 @@ import pytest
 
 from datk.artifact.manifest import Verdict
 from datk.depth.io_spec import DepthKind
-from datk.evaluate.gates import Gates, GateVerdict, default_gates, judge
+from datk.evaluate.gates import Gates, GateVerdict, default_gates, judge, unverified
 from datk.evaluate.paired import PairedDrop
 from datk.evaluate.parity import ImageParity, Parity
 
@@ -153,3 +153,19 @@ def test_gates_can_be_switched_off_and_the_manifest_keeps_the_verdict() -> None:
     gates = Gates(precision="int8", min_median_correlation=None, max_drop_points=None, min_photos=1)
     verdict = judge(gates, parity([0.1]), None)
     assert verdict.as_verdict() == Verdict(status="passed", reasons=[])
+
+
+def test_what_could_not_be_run_is_unverified_and_every_gate_says_why() -> None:
+    checks = {"engine": {"status": "passed", "detail": "built"}, "twin": {"status": "not_measured", "detail": "few"}}
+    verdict = unverified(default_gates("int8"), "no GPU here", checks=checks)
+    assert verdict.status == "unverified"
+    assert verdict.reasons == ["not measured: no GPU here", "twin: few"]
+    gates = [g for g in verdict.gates if g.name not in checks]
+    assert {g.name for g in gates} == {g.name for g in judge(default_gates("int8"), parity([1.0] * 50), drop(0)).gates}
+    assert all(g.status == "not_measured" and g.value is None and "no GPU here" in g.detail for g in gates)
+
+
+def test_a_check_that_failed_rejects_what_could_not_be_run() -> None:
+    checks = {"fp16-range": {"status": "failed", "detail": "x reaches 7e4"}}
+    verdict = unverified(default_gates("fp16"), "no GPU here", checks=checks)
+    assert verdict.status == "rejected" and verdict.reasons[0] == "fp16-range: x reaches 7e4"

@@ -176,3 +176,16 @@ def test_the_file_is_json_with_a_version(run: Path) -> None:
     (run / PROMOTED).write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match=r"not readable"):
         read_promoted(run)
+
+
+def test_what_nobody_could_run_is_promoted_by_name_only_and_the_record_says_so(run: Path) -> None:
+    judge(run, "rtx", ship=None)
+    folder = run / "65-verdict-rtx-28x42"
+    value = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    value["rows"] = [row | {"status": "unverified"} for row in value["rows"]]
+    write_json(folder / "verdict.json", value)
+    assert next(p for p in refresh(run) if p.target == "rtx").precision is None
+    with pytest.raises(GateFailed, match="not promoted"):
+        promote(run, "rtx", "fp16", size=None, force=False, who="Ada", why="run on the workstation")
+    promoted = promote(run, "rtx", "fp16", size=None, force=True, who="Ada", why="run on the workstation")
+    assert promoted.by == "Ada" and read_overrides(run)[-1].gates == "unverified"

@@ -66,7 +66,9 @@ class Made:
         self.outcome = Outcome()
         monkeypatch.setattr(verdict, "running_cost", lambda *_: without("not in this test"))
 
-    def add(self, precision: str, *, wrong: int = 0, error: float = 0.1, passed: bool = True) -> None:
+    def add(
+        self, precision: str, *, wrong: int = 0, error: float = 0.1, passed: bool = True, not_run: str = ""
+    ) -> None:
         export, validate = f"50-export-toy-{precision}", f"60-validate-toy-{precision}"
         folder = self.root / validate
         folder.mkdir()
@@ -93,6 +95,9 @@ class Made:
             verdict=Verdict(status="passed") if passed else Verdict(status="rejected", reasons=["the output is flat"]),
             **common,
         )
+        if not_run:
+            measured.facts = {"not_run": not_run}
+            measured.verdict = Verdict(status="unverified", reasons=[f"not measured: {not_run}"])
         self.needs |= {export: (self.root / export, built), validate: (folder, measured)}
         self.members.append(Member(precision, export, validate))
 
@@ -173,3 +178,22 @@ def test_too_few_rounds_for_an_interval_leave_the_weaker_precision_undecided(mad
     made.add("fp16")
     made.add("int8")
     assert "4 timed runs, at least 5 are needed" in made.judge({"fp16": 0.0, "int8": 0.0}, rounds=4).sentence
+
+
+def test_what_this_machine_cannot_run_is_not_opened_and_nothing_of_it_is_shipped(made: Made) -> None:
+    made.add("fp16", not_run="no GPU here")
+    made.add("int8", not_run="no GPU here")
+    got = made.judge({})
+    assert made.runners == [] and (got.ship, got.base, got.speed_by) == (None, None, "")
+    assert got.headline == "toy 28x42: ship nothing; fp16 and int8 unverified: no GPU here"
+    for row in got.rows:
+        assert (row.status, row.passed, row.judged_by) == ("unverified", False, "nobody")
+        assert row.metrics["latency_p50_ms"].not_measured == row.metrics["peak_memory_bytes"].not_measured
+        assert row.metrics["latency_p50_ms"].not_measured == "no GPU here"
+
+
+def test_a_failed_check_rejects_what_this_machine_cannot_run_all_the_same(made: Made) -> None:
+    made.add("fp16", not_run="no GPU here")
+    measured = made.needs["60-validate-toy-fp16"][1]
+    measured.verdict = Verdict(status="rejected", reasons=["fp16-range: x reaches 7e4"])
+    assert made.judge({}).sentence == "ship nothing; fp16 rejected: by its gates: fp16-range: x reaches 7e4"

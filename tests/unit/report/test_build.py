@@ -264,3 +264,22 @@ def test_target_and_precision_are_told_apart(name: str, parts: tuple[str, str]) 
 def test_figures_are_written_for_people() -> None:
     assert [format_bytes(b) for b in (12, 840e3, 12.34e6, 3e9)] == ["12 B", "840 kB", "12.3 MB", "3 GB"]
     assert [format_duration(s) for s in (4.14, 75, 4000, None)] == ["4.1 s", "1 min 15 s", "1 h 06 min", "–"]
+
+
+def test_an_artifact_nobody_could_run_is_unverified_with_its_reason_and_no_figure(
+    run_dir: Path, stage_of: Callable[..., None]
+) -> None:
+    why = "an engine needs a GPU"
+    figures = {n: Metric(value=None, not_measured=why) for n in ("correlation_vs_float_median", "bench_accuracy")}
+    export, validate = run_dir / "50-export-rtx-fp16", run_dir / "60-validate-rtx-fp16"
+    stage_of(export, facts={"target": "rtx", "precision": "fp16"})
+    verdict = Verdict(status="unverified", reasons=[f"not measured: {why}"])
+    stage_of(validate, facts={"target": "rtx", "precision": "fp16", "not_run": why}, verdict=verdict, metrics=figures)
+    page = page_of(run_dir)
+    assert "1 unverified, since this machine cannot run it" in page.text and why in page.text
+    row = next(r for r in summary_table(run_dir).rows if r.artifact == "rtx fp16")
+    assert (row.verdict, row.judged_by) == ("unverified", "nobody yet")
+    assert {cell.text for cell in row.cells} <= {"not measured", "–"}
+    assert all(cell.note for cell in row.cells)
+    markdown = (run_dir / "report.md").read_text(encoding="utf-8")
+    assert f"rtx fp16, unverified: not measured: {why}" in markdown

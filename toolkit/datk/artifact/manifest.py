@@ -68,9 +68,10 @@ class Dataset(_Record):
 
 
 class Verdict(_Record):
-    """passed: every gate holds. rejected: kept, but must not ship; reasons in words with figures."""
+    """passed: every gate holds. rejected: kept, but must not ship; reasons in words with figures. unverified: this
+    machine could not run it, so nothing is known of what it computes; kept, and not shipped by itself."""
 
-    status: Literal["passed", "rejected"]
+    status: Literal["passed", "rejected", "unverified"]
     reasons: list[str] = Field(default_factory=list)
 
 

@@ -57,7 +57,7 @@ class Override(_Record):
     artifact: str
     sha256: str
     """Of the artifact the decision was about: it does not hold for a rebuilt one."""
-    gates: Literal["passed", "rejected"]
+    gates: Literal["passed", "rejected", "unverified"]
     by: str
     why: str
     instead_of: str | None

@@ -64,6 +64,7 @@ def print_result(result: pipeline.RunResult, *, json: bool, engines: Sequence[di
                 ],
                 "ship": ship,
                 "rejected": result.rejected,
+                "unverified": result.unverified,
                 "failed": result.failures,
             }
             | ({"engines": list(engines)} if engines else {})
@@ -71,6 +72,8 @@ def print_result(result: pipeline.RunResult, *, json: bool, engines: Sequence[di
     else:
         print_verdicts(table)
         print_sentences(ship)
+        for name, reasons in result.unverified.items():
+            say(f"{name}: unverified, so not promoted: {reasons[0]}")
         for name, path in result.report.items():
             if name == "html":
                 say(f"report: {path}")

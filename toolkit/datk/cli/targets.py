@@ -10,20 +10,35 @@ app = typer.Typer(help="Targets: list them, ask what each needs here.", no_args_
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 
 
-@app.command("list", help="Every target, its precisions and whether it can build here.")
+@app.command("list", help="Every target, its precisions, whether it builds and runs here.")
 def list_(json: Json = False) -> None:
     """See help."""
     from datk import targets
-    from datk.cli.console import print_json, print_table
+    from datk.cli.console import print_json, print_table, say
 
     found = list(targets.available().values())
     if json:
-        print_json([{"name": t.name, "precisions": t.precisions, "missing": t.missing()} for t in found])
+        print_json(
+            [
+                {"name": t.name, "precisions": t.precisions, "missing": t.missing(), "cannot_run": t.cannot_run()}
+                for t in found
+            ]
+        )
         return
     rows = [
-        [t.name, t.title, " ".join(t.precisions), "no: datk targets doctor" if t.missing() else "yes"] for t in found
+        [
+            t.name,
+            t.title,
+            " ".join(t.precisions),
+            "no: datk targets doctor" if t.missing() else "yes",
+            "no" if t.cannot_run() else "yes",
+        ]
+        for t in found
     ]
-    print_table("targets", ["name", "what", "precisions", "builds here"], rows)
+    print_table("targets", ["name", "what", "precisions", "builds here", "runs here"], rows)
+    for t in found:
+        if reason := t.cannot_run():
+            say(f"{t.name} is built and checked here, and left unverified: {reason}")
 
 
 @app.command("doctor", help="What is found, what is missing, and the line that installs it. Exit 4 when something is.")

@@ -115,20 +115,23 @@ def command(
         say(line)
     with reporter() as terminal:
         judged = validate(request, chosen, reporter=terminal)
-    items = [j.compared for j in judged]
+    items = [j.compared for j in judged if j.compared is not None]
+    not_run = {j.name: j.not_run for j in judged if j.compared is None}
     protocol = items[0].result.protocol
     if keep is not None:
-        keep_record(keep, items, request.task, versus)
+        keep_record(keep, items, request.task, versus, not_run)
     if junit is not None:
-        write_text(junit, junit_text(bench, protocol, told(items)))
+        write_text(junit, junit_text(bench, protocol, told(items, not_run)))
     if markdown is not None:
-        write_text(markdown, markdown_text(bench, protocol, told(items)))
+        write_text(markdown, markdown_text(bench, protocol, told(items, not_run)))
     if picture is not None:
         draw_sizes(record(items, request.task, versus), picture)
     if json:
         print_json([as_json(item) for item in judged])
     else:
-        _print(bench, judged)
+        _print(bench, [j for j in judged if j.compared is not None])
+        for name, reason in not_run.items():
+            say(f"{name}: unverified, not measured: {reason}")
     rejected = [(i.name, r) for i in judged if i.verdict and i.verdict.status == "rejected" for r in i.verdict.reasons]
     if rejected:
         raise GateFailed("rejected\n" + "\n".join(f"  {name}: {reason}" for name, reason in rejected))
@@ -145,7 +148,8 @@ def _print(bench: str, judged: list[Judged]) -> None:
     from datk.pipeline.scenes import scene_figures
     from datk.pipeline.side_by_side import told
 
-    models = told([j.compared for j in judged])
+    compared = [j.compared for j in judged if j.compared is not None]
+    models = told(compared)
     columns = list(dict.fromkeys(c for m in models for c, _ in m.figures))
     gated = any(j.verdict for j in judged)
     floats = any(name in j.metrics and j.metrics[name].value is not None for j in judged for name in COLUMNS)
@@ -158,7 +162,7 @@ def _print(bench: str, judged: list[Judged]) -> None:
         rows.append(row)
     headings = ["model", "judged by", *columns, "scored", *(["verdict"] if gated else [])]
     print_table(bench, headings + (["drop pp", "corr. vs float", "ms"] if floats else []), rows)
-    results = [j.compared.result for j in judged]
+    results = [c.result for c in compared]
     for protocol in dict.fromkeys(r.protocol for r in results):
         RESULT.print(f"protocol: {protocol}", markup=False, soft_wrap=True)
     for result in results:

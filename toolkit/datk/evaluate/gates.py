@@ -99,6 +99,33 @@ def judge(
     )
 
 
+def unverified(gates: Gates, reason: str, *, checks: Mapping[str, Mapping[str, Any]] | None = None) -> GateVerdict:
+    """The verdict of an artifact that could not be run: every gate is a record that says why it was not measured.
+
+    A failed check of its target rejects it all the same; without one it is unverified, never passed.
+    """
+    wanted = {
+        "photographs": gates.min_photos,
+        "usable output": 0,
+        "median correlation": gates.min_median_correlation,
+        "worst correlation": gates.min_worst_correlation,
+        "bench drop": gates.max_drop_points,
+    }
+    results = [
+        GateResult(name=name, status="not_measured", threshold=threshold, detail=f"{name} not measured: {reason}")
+        for name, threshold in wanted.items()
+        if threshold is not None
+    ]
+    checked = _checks(checks or {})
+    failed = [c.detail for c in checked if c.status == "failed"]
+    remarks = [c.detail for c in checked if c.status == "not_measured"]
+    return GateVerdict(
+        status="rejected" if failed else "unverified",
+        reasons=[*failed, f"not measured: {reason}", *remarks],
+        gates=[*results, *checked],
+    )
+
+
 def _comparable(parity: Parity) -> int:
     return sum(1 for i in parity.images if not i.undefined.startswith("the reference"))
 

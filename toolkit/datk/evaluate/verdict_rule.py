@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from datk.evaluate.verdict_statistics import Change, Speedup
 
 FLOAT = ("fp32", "fp16")
-Status = Literal["ship", "rejected", "undecided", "not needed"]
+Status = Literal["ship", "rejected", "undecided", "not needed", "unverified"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,8 @@ class Contestant(_Record):
     """Its gates, all of them."""
     why_not: str = ""
     """The first gate that failed, in words."""
+    not_run: str = ""
+    """Why it could not be run, where nothing else is against it; it is then neither shipped nor rejected."""
     size_bytes: float
 
 
@@ -153,6 +155,8 @@ def _alone(contestant: Contestant, chosen: Contestant | None) -> Decision:
 
 
 def _failed(contestant: Contestant) -> Decision:
+    if contestant.not_run:
+        return Decision(precision=contestant.precision, status="unverified", words=contestant.not_run)
     why = contestant.why_not.split("; ")[0] or "a gate failed"
     return Decision(precision=contestant.precision, status="rejected", words=f"by its gates: {why}")
 
@@ -231,9 +235,11 @@ def _result(ship: str | None, base: str | None, decisions: Sequence[Decision]) -
     first = "ship nothing" if chosen is None else f"ship {ship}" + (f": {chosen.words}" if chosen.words else "")
     if chosen is not None and base is not None and ship != base:
         first += f" than {base}" if chosen.words.endswith(("smaller", "larger")) else ""
-    rest = [
-        f"{d.precision} {d.status}: {d.words}"
-        for d in decisions
-        if d.precision != ship and not (d.precision == base and d.status == "not needed")
-    ]
+    told: dict[tuple[str, str], list[str]] = {}
+    for d in decisions:
+        if d.precision == ship or (d.precision == base and d.status == "not needed"):
+            continue
+        alone = "" if d.status == "unverified" else d.precision  # one machine is the reason for all of those
+        told.setdefault((f"{d.status}: {d.words}", alone), []).append(d.precision)
+    rest = [f"{' and '.join(precisions)} {words}" for (words, _), precisions in told.items()]
     return Choice(ship=ship, base=base, decisions=tuple(decisions), sentence="; ".join([first, *rest]))

@@ -16,7 +16,8 @@ from datk.depth.runner import Runner
 from datk.evaluate import benchmarks
 from datk.evaluate.benchmarks.pairs import BenchResult, PairSet
 from datk.evaluate.cached_runner import CachedRunner
-from datk.evaluate.gates import default_gates, judge
+from datk.evaluate.gates import Gates, default_gates, judge
+from datk.evaluate.gates import unverified as unverified_verdict
 from datk.evaluate.paired import PairedDrop, paired_drop
 from datk.evaluate.parity import Parity, compare, compare_input_paths
 from datk.measure.timing import Latency, measure_interleaved
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 SAMPLES = 6
 """Photographs whose maps are kept for the report's pictures."""
 WARMUP = 3
+DENSE = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}", "ordinal_{}")
+EDGES = ("boundary_f1_{}", "boundary_recall_{}")
+TIMES = {"latency_p50_ms": "ms", "latency_p90_ms": "ms", "latency_ratio_vs_torch": "1"}
 
 Progress = Callable[[int, int, str], None]
 
@@ -110,13 +114,44 @@ def measure(
         if clock is not None:
             _latency(clock, setting, out)
         assert parity is not None
-        gates = default_gates(precision).model_copy(update={"max_drop_points": setting.max_drop_pp})
+        gates = _gates(precision, setting.max_drop_pp)
         verdict = judge(gates, parity, drop, checks=checks, allow_few=setting.allow_few)
         out.verdict = verdict.as_verdict()
         out.details["gates"] = [g.model_dump(mode="json") for g in verdict.gates]
     elif no_reference:
         out.metrics["bench_drop_pp"] = Metric(value=None, unit="pp", not_measured=no_reference)
     return out
+
+
+def unmeasured(
+    reason: str,
+    *,
+    precision: str,
+    max_drop_pp: float,
+    checks: Mapping[str, Mapping[str, Any]],
+    has_teacher: bool,
+    no_teacher: str = "",
+) -> Measured:
+    """What `measure` leaves of an artifact that this machine cannot run: every figure a record of the reason.
+
+    checks: as `measure` takes them; a failed one rejects. no_teacher: the reason where there is no teacher anyway.
+    """
+    out = Measured()
+    edges = "vs_teacher" if has_teacher else "vs_float"
+    why = {"vs_float": reason, "vs_teacher": reason if has_teacher else no_teacher}
+    for suffix in filter(why.get, why):
+        for name in (*DENSE, *(EDGES if suffix == edges else ())):
+            out.metrics[name.format(suffix)] = Metric(value=None, unit="1", not_measured=why[suffix])
+    units = {"bench_accuracy": "%", "bench_drop_pp": "pp", **TIMES}
+    out.metrics |= {name: Metric(value=None, unit=unit, not_measured=reason) for name, unit in units.items()}
+    verdict = unverified_verdict(_gates(precision, max_drop_pp), reason, checks=checks)
+    out.verdict = verdict.as_verdict()
+    out.details = {"not_run": reason, "gates": [g.model_dump(mode="json") for g in verdict.gates]}
+    return out
+
+
+def _gates(precision: str, max_drop_pp: float) -> Gates:
+    return default_gates(precision).model_copy(update={"max_drop_points": max_drop_pp})
 
 
 def _parity(
@@ -131,9 +166,8 @@ def _parity(
     edges: bool,
 ) -> Parity | None:
     """edges: depth edges are compared with the teacher's, or with the float net's where there is no teacher."""
-    names = ("correlation_{}_median", "correlation_{}_worst", "abs_rel_{}", "delta1_{}", "ordinal_{}")
     if other is None or runner is None:
-        for name in names if reason else ():
+        for name in DENSE if reason else ():
             out.metrics[name.format(suffix)] = Metric(value=None, not_measured=reason)
         return None
     parity = compare(
@@ -152,15 +186,15 @@ def _parity(
         (parity.mean_delta1, True),
         (parity.mean_ordinal, True),
     )
-    for name, (value, higher) in zip(names, values, strict=True):
+    for name, (value, higher) in zip(DENSE, values, strict=True):
         missing = None if value is not None else "undefined on every photograph"
         out.metrics[name.format(suffix)] = Metric(
             value=value, unit="1", n=n, higher_is_better=higher, not_measured=missing
         )
     if edges:
         seen = sum(image.boundary_f1 is not None for image in parity.images)
-        for name, value in (("f1", parity.mean_boundary_f1), ("recall", parity.mean_boundary_recall)):
-            out.metrics[f"boundary_{name}_{suffix}"] = Metric(
+        for name, value in zip(EDGES, (parity.mean_boundary_f1, parity.mean_boundary_recall), strict=True):
+            out.metrics[name.format(suffix)] = Metric(
                 value=value,
                 unit="1",
                 n=seen,

@@ -98,7 +98,7 @@ def _override(
         precision=row.precision,
         artifact=row.artifact,
         sha256=row.sha256,
-        gates="passed" if row.passed else "rejected",
+        gates="passed" if row.passed else "unverified" if row.status == "unverified" else "rejected",
         by=who.strip(),
         why=why.strip(),
         instead_of=verdict.ship,

@@ -324,7 +324,8 @@ def _artifact_stages(
             title=f"measure {name.replace('-', ' ')} against teacher and float student",
             run=partial(validate.artifact, f"50-export-{name}", target, precision, recipe.validation, recipe.photos),
             section={**_dump(recipe.validation), "validation": recipe.photos.validation}
-            | {"count": recipe.photos.validation_count},
+            | {"count": recipe.photos.validation_count}
+            | ({"not_run": reason} if (reason := target.cannot_run()) else {}),
             needs=("30-student", f"50-export-{name}", *teachers),
             tools=("torch", "numpy", *target.tools),
             code=("evaluate", "depth", "models", "pipeline/bucket_cost.py", *_rooms_of(target)),

@@ -31,9 +31,17 @@ class RunResult:
     @property
     def rejected(self) -> dict[str, list[str]]:
         """Artifact -> reasons, for every artifact whose export or measurement rejected it."""
+        return self._with("rejected")
+
+    @property
+    def unverified(self) -> dict[str, list[str]]:
+        """Artifact -> reasons, for every artifact that this machine could not run."""
+        return self._with("unverified")
+
+    def _with(self, status: str) -> dict[str, list[str]]:
         out: dict[str, list[str]] = {}
         for name, manifest in self.manifests.items():
-            if manifest.verdict is not None and manifest.verdict.status == "rejected":
+            if manifest.verdict is not None and manifest.verdict.status == status:
                 short = name.removeprefix("50-export-").removeprefix("60-validate-")
                 out.setdefault(short, []).extend(r for r in manifest.verdict.reasons if r not in out.get(short, []))
         return out

@@ -17,7 +17,7 @@ from datk.artifact.files import sha256_json
 from datk.artifact.manifest import read_manifest
 from datk.config.schema import Recipe, SchemeSection
 from datk.depth.io_spec import Size
-from datk.errors import UsageError
+from datk.errors import EnvironmentLacks, UsageError
 from datk.evaluate.target_verdict import STAGE_PREFIX, read_verdict
 from datk.evaluate.verdict_rule import FLOAT, harm
 from datk.pipeline import run as pipeline
@@ -110,11 +110,16 @@ def search(request: SearchRequest, *, reporter: Reporter) -> SearchResult:
     Stops at the first precision the verdict ships; where the speed cannot be known here, at the widest one that passes
     its gates; and when accuracy holds but int8 is no gain, since the later rungs mend accuracy alone. What was tried is
     kept in RUN/search-TARGET.json: after Ctrl-C or --budget the same request goes on.
-    Raises UsageError, DataError or CheckpointError.
+    Raises UsageError, DataError, CheckpointError, or EnvironmentLacks where nothing of the target can be run here.
     """
     target = targets.get(request.target)
     if target.scheme is None or "int8" not in target.precisions:
         raise UsageError(f"target '{target.name}' has no int8 to search for", hint="`datk targets list` shows which do")
+    if reason := target.cannot_run():
+        raise EnvironmentLacks(
+            f"a search measures every scheme, and this machine cannot run what {target.name} builds: {reason}",
+            hint="search for a target that runs here; its scheme can be put into the recipe's targets[].scheme",
+        )
     started = time.monotonic()
     work = _Search(request, target, reporter)
     known: dict[str, Rung] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,24 @@ def compare_all(
     return out
 
 
-def told(items: Sequence[Compared]) -> list[JudgedModel]:
-    """The same in words, for tables, JUnit and Markdown."""
+def told(items: Sequence[Compared], not_run: Mapping[str, str] | None = None) -> list[JudgedModel]:
+    """The same in words, for tables, JUnit and Markdown. not_run: name -> why this machine cannot run that model."""
+    models = _told(items)
+    columns = [column for column, _ in models[0].figures] if models else []
+    return models + [
+        JudgedModel(
+            name=name,
+            judged_by="nobody",
+            figures=tuple((column, "not measured") for column in columns),
+            denominator="nothing",
+            versus="",
+            gates=(GateResult(name="run here", status="not_measured", detail=f"not measured: {reason}"),),
+        )
+        for name, reason in (not_run or {}).items()
+    ]
+
+
+def _told(items: Sequence[Compared]) -> list[JudgedModel]:
     return [
         JudgedModel(
             name=item.scored.contender.name,
@@ -153,8 +169,10 @@ def problems_of(result: Result) -> list[str]:
     return lines
 
 
-def record(items: Sequence[Compared], request: TaskRequest, reference: str | None) -> JudgedFile:
-    """What is kept of a call: all figures and per-image answers, for `datk report`."""
+def record(
+    items: Sequence[Compared], request: TaskRequest, reference: str | None, not_run: Mapping[str, str] | None = None
+) -> JudgedFile:
+    """What is kept of a call: all figures and per-image answers, for `datk report`. not_run: as `told` takes it."""
     rows = []
     for item in items:
         result = item.result
@@ -177,16 +195,25 @@ def record(items: Sequence[Compared], request: TaskRequest, reference: str | Non
     return JudgedFile(
         bench=items[0].result.bench,
         protocol=items[0].result.protocol,
-        notes=tuple(items[0].result.notes),
+        notes=(
+            *items[0].result.notes,
+            *(f"{name}: not measured: {reason}" for name, reason in (not_run or {}).items()),
+        ),
         data=str(request.data) if request.data else None,
         reference=reference,
         rows=tuple(rows),
     )
 
 
-def keep(path: Path, items: Sequence[Compared], request: TaskRequest, reference: str | None) -> None:
+def keep(
+    path: Path,
+    items: Sequence[Compared],
+    request: TaskRequest,
+    reference: str | None,
+    not_run: Mapping[str, str] | None = None,
+) -> None:
     """Write the record of a call, atomically: first every figure, then again with error maps where there are some."""
-    judged = record(items, request, reference)
+    judged = record(items, request, reference, not_run)
     write_json(path, judged.model_dump(mode="json"))
     drawn = with_error_maps(judged, [item.scored.contender for item in items], request)
     if drawn.error_maps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from datk.artifact.files import sha256_file, write_json
 from datk.artifact.manifest import FILE_NAME, Metric, Verdict, read_manifest
 from datk.depth.io_spec import Size
 from datk.depth.runner import Runner
-from datk.errors import CheckpointError
+from datk.errors import CheckpointError, EnvironmentLacks
 from datk.evaluate.benchmarks.pairs import BenchResult
 from datk.evaluate.benchmarks.source import BUCKET
 from datk.evaluate.benchmarks.task import BenchTask, PairTask, TaskRequest, open_task
@@ -20,7 +20,7 @@ from datk.evaluate.predictions import is_predictions
 from datk.pipeline.bucket_cost import bucket_cost
 from datk.pipeline.diagnosing import explain_rejection
 from datk.pipeline.judging import CACHE, Contender, Scored, contenders_of, judge
-from datk.pipeline.measuring import Clock, Measured, Setting, measure
+from datk.pipeline.measuring import Clock, Measured, Setting, measure, unmeasured
 from datk.pipeline.models import find_artifact, open_model
 from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.runs import EXPORT_PREFIX, STUDENT, artifacts_of, newest_run, run_of
@@ -33,6 +33,7 @@ from datk.pipeline.steps.teacher import spec_of
 from datk.pipeline.teachers import teacher_digest
 
 NO_REFERENCE = "no float reference: not part of a run and no --reference CHECKPOINT"
+NO_TEACHER = "no teacher: not part of a run that has one and no --teacher CHECKPOINT"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ValidateRequest:
 
 @dataclass(frozen=True)
 class Judged:
-    """One model, measured."""
+    """One model, measured, or with the reason why not."""
 
     name: str
     path: Path
@@ -75,7 +76,10 @@ class Judged:
     metrics: dict[str, Metric]
     details: dict[str, Any]
     verdict: Verdict | None
-    compared: Compared = field(repr=False)
+    compared: Compared | None = field(repr=False)
+    """None when this machine cannot run it."""
+    not_run: str = ""
+    """Why it cannot; empty when it was run."""
 
 
 def models_of(request: ValidateRequest) -> tuple[list[Path], list[str]]:
@@ -90,14 +94,22 @@ def models_of(request: ValidateRequest) -> tuple[list[Path], list[str]]:
 def validate(request: ValidateRequest, models: Sequence[Path], *, reporter: Reporter) -> list[Judged]:
     """Score every model, compare them, and measure artifacts of point-pair benchmarks against their float net.
 
-    Raises UsageError for a rule, model or size that cannot be, and EnvironmentLacks when the benchmark's data is
-    absent, both before any model is opened.
+    An artifact that this machine cannot run is left unverified, with the reason. Raises UsageError for a rule, model or
+    size that cannot be, and EnvironmentLacks when the benchmark's data is absent or not one of the models can be run,
+    all before any model is opened.
     """
     rules = [parse_rule(text) for text in request.gates]
     task = open_task(request.task)
-    contenders = _contenders(request, models)
-    for contender in contenders:
+    named = _contenders(request, models)
+    for contender in named:
         contender.digest()
+    not_run = {c.name: reason for c in named if (reason := _cannot_run(c))}
+    contenders = [c for c in named if c.name not in not_run]
+    if not contenders:
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in not_run.items())
+        raise EnvironmentLacks(
+            f"nothing measured: this machine can run none of the models\n{lines}", hint="run it where they are made for"
+        )
     scored: list[Scored] = []
     floats: list[Scored | None] = []
     known: dict[tuple[Path, Size | None], Scored] = {}
@@ -138,8 +150,50 @@ def validate(request: ValidateRequest, models: Sequence[Path], *, reporter: Repo
                 item,
             )
         )
+    left = {c.name: _not_run(c, not_run[c.name], request) for c in named if c.name in not_run}
+    measured_here = {item.name: item for item in judged}
+    judged = [left.get(c.name) or measured_here[c.name] for c in named]
     _keep(judged, request)
     return judged
+
+
+def _cannot_run(contender: Contender) -> str:
+    """Why this machine cannot run a model; empty for one it can, and for maps computed elsewhere."""
+    if is_predictions(contender.spec):
+        return ""
+    target = find_artifact(Path(contender.spec))[1]
+    return target.cannot_run() if target is not None else ""
+
+
+def _not_run(contender: Contender, reason: str, request: ValidateRequest) -> Judged:
+    artifact = find_artifact(Path(contender.spec))[0]
+    precision, checks = _made(artifact)
+    measured = unmeasured(
+        reason,
+        precision=precision,
+        max_drop_pp=request.max_drop_pp,
+        checks=checks,
+        has_teacher=_teacher(contender, request) is not None,
+        no_teacher=NO_TEACHER,
+    )
+    return Judged(
+        name=contender.name,
+        path=Path(contender.spec),
+        label="nobody",
+        metrics=measured.metrics,
+        details=measured.details,
+        verdict=measured.verdict,
+        compared=None,
+        not_run=reason,
+    )
+
+
+def _made(artifact: Path) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
+    """(precision, checks of its target), as the manifest beside an artifact says; fp32 and none without one."""
+    if not (artifact.parent / FILE_NAME).is_file():
+        return "fp32", {}
+    manifest = read_manifest(artifact.parent)
+    return str(manifest.facts.get("precision", "fp32")), manifest.checks
 
 
 def _contenders(request: ValidateRequest, models: Sequence[Path]) -> list[Contender]:
@@ -200,7 +254,6 @@ def _measure(
     artifact, target = (Path(contender.spec), None) if plain else find_artifact(Path(contender.spec))
     no_reference = "a checkpoint is the float net itself" if target is None else NO_REFERENCE
     no_reference = "maps computed elsewhere" if plain else no_reference
-    no_teacher = "no teacher: not part of a run that has one and no --teacher CHECKPOINT"
     if plain or (base is None and teacher is None):
         return measure(
             None,
@@ -212,14 +265,11 @@ def _measure(
             checks={},
             progress=reporter.progress,
             no_reference=no_reference,
-            no_teacher=no_teacher,
+            no_teacher=NO_TEACHER,
             scored=result,
         )
     reporter.stage(contender.name, f"measure {contender.name}", "running")
-    precision, checks = "fp32", {}
-    if (artifact.parent / FILE_NAME).is_file():
-        manifest = read_manifest(artifact.parent)
-        precision, checks = str(manifest.facts.get("precision", "fp32")), manifest.checks
+    precision, checks = _made(artifact)
     runner = contender.open()
     timed: Runner = open_model(Path(contender.spec), contender.size, for_latency=True, short_side=contender.short_side)
     try:
@@ -235,7 +285,7 @@ def _measure(
             checks=checks,
             progress=reporter.progress,
             no_reference=no_reference,
-            no_teacher=no_teacher,
+            no_teacher=NO_TEACHER,
             scored=result,
             reference_scored=base_result if isinstance(base_result, BenchResult) else None,
         )
@@ -283,8 +333,9 @@ def _keep(judged: Sequence[Judged], request: ValidateRequest) -> None:
 
 def as_json(item: Judged) -> dict[str, Any]:
     """For --json and for the kept file."""
+    told = {"name": item.name, "judged_by": None, "not_measured": item.not_run}
     return {
-        **compared_json(item.compared),
+        **(compared_json(item.compared) if item.compared is not None else told),
         "metrics": {k: v.model_dump(mode="json") for k, v in item.metrics.items()},
         "scenes": scene_figures(item.details),
         "verdict": item.verdict.model_dump(mode="json") if item.verdict else None,

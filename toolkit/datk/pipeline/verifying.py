@@ -85,6 +85,8 @@ def _manifest_checks(folder: Path) -> list[Check]:
     found += _agreement(manifest, contract)
     if manifest.verdict is not None and manifest.verdict.status == "rejected":
         found.append(Check("verdict", "failed", f"rejected: {'; '.join(manifest.verdict.reasons)}", FILE_NAME))
+    if manifest.verdict is not None and manifest.verdict.status == "unverified":
+        found.append(Check("verdict", "not_measured", f"unverified: {manifest.verdict.reasons[0]}", FILE_NAME))
     return [*found, *_promotion(folder, manifest)]
 
 

@@ -109,7 +109,7 @@ def _headline(verdict: TargetVerdict, promoted: Sequence[Promoted], seeds: Seque
 def _cells(row: PrecisionVerdict, verdict: TargetVerdict, note: _Note) -> tuple[Cell, ...]:
     compared = row.compared
     if compared is None:
-        why = "the base itself" if row.precision == verdict.base else "not compared: it or every float one failed"
+        why = f"not run: {row.words}" if row.status == "unverified" else "not compared: it or every float one failed"
         against = [Cell("1", detail="base") if row.precision == verdict.base else note(why) for _ in range(2)]
         against += [Cell("base") if row.precision == verdict.base else note(why) for _ in range(3)]
     else:

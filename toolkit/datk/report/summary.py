@@ -39,7 +39,7 @@ _PREFIXES = {
 }
 
 StageStatus = Literal["done", "failed", "not run", "unfinished", "unreadable"]
-VerdictStatus = Literal["passed", "rejected", "not validated", "reference"]
+VerdictStatus = Literal["passed", "rejected", "unverified", "not validated", "reference"]
 
 
 class _Summary(BaseModel):

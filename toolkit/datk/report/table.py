@@ -108,6 +108,7 @@ LABELS = {
     "litert-cpu": "the LiteRT runtime on this machine's CPU, running the very file; not a phone",
     "coreml": "Core ML on this Mac",
     "coreml-reference": "datk's evaluator of the saved package; not Core ML, not a device",
+    "tensorrt-rtx-gpu": "NVIDIA TensorRT-RTX on this machine's GPU, running the very engine",
     "tensorrt-rtx-build": "parsed and built by NVIDIA TensorRT-RTX without a GPU; not run, and no Jetson",
 }
 """What a runner's label means; reports print it so that nobody takes a reference evaluator for a device."""
@@ -204,6 +205,8 @@ def headline(summary: RunSummary) -> str:
     parts = [f"{summary.count('passed')} of {total} artifacts passed every gate"]
     if rejected := summary.count("rejected"):
         parts.append(f"{rejected} rejected")
+    if unseen := summary.count("unverified"):
+        parts.append(f"{unseen} unverified, since this machine cannot run {'it' if unseen == 1 else 'them'}")
     if waiting := summary.count("not validated"):
         parts.append(f"{waiting} not validated")
     if summary.on_devices:

@@ -131,6 +131,7 @@ def score(item: Item, folder: Path, run_dir: Path, setting: Setting, reporter: R
     )
     assert measured.verdict is not None
     verdict: Verdict = measured.verdict
+    assert verdict.status != "unverified", "its maps lie here"
     return Row(
         **base,
         status=verdict.status,

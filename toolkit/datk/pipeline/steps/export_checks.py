@@ -36,8 +36,8 @@ def common_checks(
     if isinstance(module, GraphModule):
         checks["calibration-input"] = check_calibration_input(module.meta.get(RECORD, []), images)
         checks["int8-layers"] = check_layers(module, floating, images, input_form=target.input_form)
-    if target.runner is None:
-        checks["input-path"] = {"status": "not_measured", "detail": f"target '{target.name}' cannot run on a host"}
+    if reason := target.cannot_run():
+        checks["input-path"] = {"status": "not_measured", "detail": f"cannot be run on this machine: {reason}"}
         return checks
     runner = target.open(result.artifact, result.contract)
     try:

@@ -9,11 +9,19 @@ from datk.artifact.files import sha256_file, write_json
 from datk.artifact.manifest import Dataset, Manifest
 from datk.config.schema import PhotosSection, ValidateSection
 from datk.depth.io_spec import Size
-from datk.depth.runner import Runner
 from datk.evaluate.cached_runner import CachedRunner
 from datk.pipeline.bucket_cost import bucket_cost
 from datk.pipeline.diagnosing import explain_rejection
-from datk.pipeline.measuring import Clock, Measured, Setting, input_path_distance, measure, open_bench, save_samples
+from datk.pipeline.measuring import (
+    Clock,
+    Measured,
+    Setting,
+    input_path_distance,
+    measure,
+    open_bench,
+    save_samples,
+    unmeasured,
+)
 from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps.photos import PhotoSet, photo_set
@@ -31,10 +39,15 @@ SELF = "reference: self; no teacher was named, the float student is the only ref
 def artifact(
     export: str, target: Target, precision: str, section: ValidateSection, photos: PhotosSection, stage: StageRun
 ) -> Outcome:
-    """Measure one artifact, built by the stage `export`, on this machine, by the target's own runner."""
+    """Measure one artifact, built by the stage `export`, on this machine, by the target's own runner.
+
+    What this machine cannot run is left unverified: every figure of it is a record of the reason.
+    """
     built = stage.manifest(export)
     assert built.contract is not None
     held_out, setting = _setting(section, photos, stage)
+    if reason := target.cannot_run():
+        return _not_run(reason, target, precision, built, held_out, setting, stage)
     path = stage.folder(export) / built.facts["artifact"]
     runner = target.open(path, built.contract)
     timed = target.open_for_latency(path, built.contract)
@@ -61,10 +74,38 @@ def artifact(
         if divergence and measured.verdict is not None:
             measured.verdict.reasons.extend(said)
             facts["divergence"] = divergence
-        return _outcome(stage, measured, runner, held_out, setting, student_net, teacher, facts, built)
+        save_samples(stage.out / "samples.npz", runner, held_out.paths, reference=student_net, teacher=teacher)
+        return _outcome(stage, measured, held_out, setting, facts, built)
     finally:
         timed.close()
         runner.close()
+
+
+def _not_run(
+    reason: str,
+    target: Target,
+    precision: str,
+    built: Manifest,
+    held_out: PhotoSet,
+    setting: Setting,
+    stage: StageRun,
+) -> Outcome:
+    """What can be told of an artifact without running it: its size, the cost of its bucket, its target's checks."""
+    assert built.contract is not None
+    has_teacher = TEACHER in stage.needs
+    measured = unmeasured(
+        reason,
+        precision=precision,
+        max_drop_pp=setting.max_drop_pp,
+        checks=built.checks,
+        has_teacher=has_teacher,
+        no_teacher=SELF,
+    )
+    measured.metrics["size_bytes"] = built.metrics["size_bytes"]
+    weights = _weights(stage, STUDENT, "student.safetensors")
+    measured.metrics |= bucket_cost(*weights, built.contract.input_size, tuple(held_out.paths))
+    facts = {"target": target.name, "precision": precision, "not_run": reason}
+    return _outcome(stage, measured, held_out, setting, facts, built)
 
 
 def student(size: Size, section: ValidateSection, photos: PhotosSection, stage: StageRun) -> Outcome:
@@ -87,7 +128,8 @@ def student(size: Size, section: ValidateSection, photos: PhotosSection, stage: 
     if distance is not None:
         stage.reporter.note(f"8-bit input moves the float net by {distance:.2e} of its largest value (median)")
     facts = {"target": "torch", "precision": "fp32", "label": net.label}
-    return _outcome(stage, measured, net, held_out, setting, None, teacher, facts, None)
+    save_samples(stage.out / "samples.npz", net, held_out.paths, reference=None, teacher=teacher)
+    return _outcome(stage, measured, held_out, setting, facts, None)
 
 
 def _setting(section: ValidateSection, photos: PhotosSection, stage: StageRun) -> tuple[PhotoSet, Setting]:
@@ -124,16 +166,12 @@ def _weights(stage: StageRun, name: str, file: str) -> tuple[Path, str]:
 def _outcome(
     stage: StageRun,
     measured: Measured,
-    runner: Runner,
     held_out: PhotoSet,
     setting: Setting,
-    float_student: Runner | None,
-    teacher: Runner | None,
     facts: dict[str, Any],
     built: Manifest | None,
 ) -> Outcome:
     write_json(stage.out / "details.json", measured.details)
-    save_samples(stage.out / "samples.npz", runner, held_out.paths, reference=float_student, teacher=teacher)
     rejected = measured.verdict is not None and measured.verdict.status == "rejected"
     return Outcome(
         contract=built.contract if built else None,

@@ -69,6 +69,15 @@ class _Seen:
         return self.measured.verdict is not None and self.measured.verdict.status == "passed"
 
     @property
+    def not_run(self) -> str:
+        """Why this machine could not run it; empty where it could."""
+        return str(self.measured.facts.get("not_run", ""))
+
+    @property
+    def unverified(self) -> bool:
+        return self.measured.verdict is not None and self.measured.verdict.status == "unverified"
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         return tuple(self.measured.verdict.reasons) if self.measured.verdict is not None else ()
 
@@ -90,7 +99,13 @@ def run(
     times, why, label = _times(target, seen, image, rounds, stage.reporter.progress)
     costs = {s.precision: _cost(target, s, image, why) for s in seen}
     contestants = [
-        Contestant(precision=s.precision, passed=s.passed, why_not=next(iter(s.reasons), ""), size_bytes=s.size_bytes)
+        Contestant(
+            precision=s.precision,
+            passed=s.passed,
+            why_not=next(iter(s.reasons), ""),
+            not_run=s.not_run if s.unverified else "",
+            size_bytes=s.size_bytes,
+        )
         for s in seen
     ]
     good = [s for s in seen if s.passed]
@@ -134,7 +149,7 @@ def _times(
     """(milliseconds by precision, why there are none, label of the runner). All take turns in every round."""
     label = ""
     for one in seen:
-        if (why := target.stand_ins.get(str(one.measured.facts["label"]))) is not None:
+        if (why := one.not_run or target.stand_ins.get(str(one.measured.facts["label"]))) is not None:
             return {}, why, label
     with ExitStack() as opened:
         runners: list[Runner] = []
@@ -154,8 +169,8 @@ def _times(
 
 def _cost(target: Target, one: _Seen, image: NDArray[np.uint8], why: str) -> RunningCost:
     assert one.built.contract is not None
-    stands_in = why in target.stand_ins.values()
-    return without(why) if stands_in else running_cost(target, one.artifact, one.built.contract, image)
+    no_time = bool(one.not_run) or why in target.stand_ins.values()
+    return without(why) if no_time else running_cost(target, one.artifact, one.built.contract, image)
 
 
 def _compare(a: _Seen, b: _Seen, times: Mapping[str, list[float]], why: str) -> Compared:
@@ -184,7 +199,7 @@ def _row(
         precision=one.precision,
         artifact=one.export,
         sha256=one.sha256,
-        judged_by=str(one.measured.facts["label"]),
+        judged_by=str(one.measured.facts.get("label", "nobody")),
         passed=one.passed,
         reasons=one.reasons,
         status=decision.status,
