@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datk.artifact.files import sha256_file
 from datk.artifact.manifest import read_manifest
 from datk.farm.inventory import load_inventory
 from datk.farm.store import Store
@@ -147,3 +148,25 @@ def test_a_target_that_needs_no_device_and_a_dry_run(work: Path, capsys: pytest.
     assert "builds nothing on a device" in capsys.readouterr().err
     assert datk(*LINE, *FEW, "--device", "bare", "--dry-run") == 0
     assert os.environ.get("PYTHONPATH") is None or str(STAND_IN) not in os.environ["PYTHONPATH"]
+
+
+@pytest.mark.slow
+def test_the_farm_sends_the_engine_to_the_device_that_built_it_and_its_history_says_so(work: Path) -> None:
+    assert datk(*LINE, *FEW, "--device", "orin") == 0
+    engine = work / "runs/net/65-engine-jetson-fp32-orin/depth_28x28_fp32.engine"
+    words = ["--artifacts", "runs/net/50-export-jetson-fp32", "--devices", "orin,old", "--rounds", "5", "--runs", "1"]
+    assert datk("farm", "run", *words) == 0
+    rows = {
+        name: json.loads((work / "runs/net" / f"70-farm-{name}" / "jetson-fp32.json").read_text())
+        for name in ("orin", "old")
+    }
+    assert {name: row["status"] for name, row in rows.items()} == {"orin": "passed", "old": "passed"}
+    assert rows["orin"]["sha256"] == sha256_file(engine)
+    assert rows["orin"]["metrics"]["size_bytes"]["value"] == engine.stat().st_size
+    assert rows["orin"]["details"]["engine"] == "65-engine-jetson-fp32-orin" and "engine" in rows["orin"]["label"]
+    assert rows["old"]["sha256"] == sha256_file(work / "runs/net/50-export-jetson-fp32/model.onnx")
+    assert rows["old"]["details"]["engine"] is None
+    (kept,) = [h for h in Store(work / "runs/.farm").history() if h["device"] == "orin"]
+    assert kept["sha256"] == sha256_file(engine)
+    engine.write_bytes(engine.read_bytes()[:-1] + b"x")
+    assert datk("farm", "run", *words) == 2

@@ -37,16 +37,16 @@ def engines_of(result: RunResult, there: There, *, force: bool) -> list[EngineRo
     """Build on the device what this export made and did not reject, and write the report once more."""
     from datk.cli.console import say
     from datk.cli.farm_table import farm_terminal
-    from datk.pipeline.farm.engines import artifact_id, build_engines
+    from datk.pipeline.farm.engines import build_engines
     from datk.pipeline.runs import EXPORT_PREFIX, Artifact
     from datk.report.build import build_report
 
     folders = [result.run_dir / n for n in result.manifests if n.startswith(EXPORT_PREFIX)]
     artifacts = [Artifact(f, result.manifests[f.name]) for f in folders]
-    sound = [a for a in artifacts if artifact_id(a) not in result.rejected]
+    sound = [a for a in artifacts if a.id not in result.rejected]
     for artifact in artifacts:
         if artifact not in sound:
-            say(f"{artifact_id(artifact)}: rejected here, so nothing is built of it on {there.device.name}")
+            say(f"{artifact.id}: rejected here, so nothing is built of it on {there.device.name}")
     with farm_terminal() as terminal:
         rows = build_engines(sound, there.device, there.runtimes, reporter=terminal, force=force)
     if any(row.folder for row in rows):

@@ -27,6 +27,11 @@ class Artifact:
         return self.folder / str(self.manifest.facts["artifact"])
 
     @property
+    def id(self) -> str:
+        """TARGET-PRECISION, with the size where a run has several: jetson-fp16, or jetson-fp16-392x518."""
+        return self.folder.name.removeprefix(EXPORT_PREFIX)
+
+    @property
     def target(self) -> str:
         return str(self.manifest.facts["target"])
 

@@ -22,7 +22,7 @@ from datk.farm.store import ROOT, JobRow, Store
 from datk.pipeline.farm.engine_stage import Judged, judge, write_engine_stage
 from datk.pipeline.farm.figures import NO_FIGURE
 from datk.pipeline.farm.run import FarmReporter, drain_shown
-from datk.pipeline.runs import EXPORT_PREFIX, Artifact
+from datk.pipeline.runs import Artifact
 from datk.targets.base import Target
 from datk.targets.device_build import DeviceBuild
 from datk.targets.known_bad import known_bad
@@ -148,7 +148,7 @@ def _planned(artifact: Artifact, device: Device, runtimes: Mapping[str, str]) ->
         {
             "device": device,
             "runtime": build.runtime,
-            "artifact": artifact_id(artifact),
+            "artifact": artifact.id,
             "files": tuple(files),
             "script": build.script,
             "arguments": build.arguments,
@@ -158,11 +158,6 @@ def _planned(artifact: Artifact, device: Device, runtimes: Mapping[str, str]) ->
         }
     )
     return _Plan(artifact, target, build, job)
-
-
-def artifact_id(artifact: Artifact) -> str:
-    """The export folder's name without its prefix: jetson-fp16, or jetson-fp16-392x518."""
-    return artifact.folder.name.removeprefix(EXPORT_PREFIX)
 
 
 def _queued(jobs: Sequence[BuildJob], store: Store, *, force: bool) -> list[BuildJob]:

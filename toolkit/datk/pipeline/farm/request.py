@@ -16,6 +16,7 @@ from datk.farm import adapters
 from datk.farm.inventory import Device
 from datk.farm.job import RUNTIME_OF, Job, Part, Timing
 from datk.farm.store import ROOT
+from datk.pipeline.farm.brought_back import engine_of, sent_file
 from datk.pipeline.farm.inputs import InputSet, input_set
 from datk.pipeline.measuring import Setting, open_bench
 from datk.pipeline.promotion import verdicts_of
@@ -56,6 +57,8 @@ class Item:
     job: Job | None = None
     inputs: InputSet | None = None
     unsupported: str = ""
+    engine: str | None = None
+    """The stage whose engine was sent instead of the export, built on this very device."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def plan_farm(request: FarmRequest) -> FarmPlan:
             size = _contract_size(artifact)
             if size not in inputs:
                 inputs[size] = input_set(setting, size, request.store / "inputs")
-            parts = (_part("candidate", artifact), *([_part("baseline", baseline)] if baseline else []))
+            parts = tuple(
+                _part(role, a, device) for role, a in (("candidate", artifact), ("baseline", baseline)) if a is not None
+            )
             job = Job.model_validate(
                 {
                     "device": device,
@@ -113,7 +118,8 @@ def plan_farm(request: FarmRequest) -> FarmPlan:
                     "salt": request.salt,
                 }
             )
-            items.append(Item(artifact, device, job, inputs[size]))
+            engine = engine_of(artifact, device)
+            items.append(Item(artifact, device, job, inputs[size], engine=engine.parent.name if engine else None))
     return FarmPlan(run_dir, setting, tuple(items), said)
 
 
@@ -181,12 +187,12 @@ def _float_sibling(artifact: Artifact) -> Path:
     return artifact.folder.parent / f"50-export-{artifact.target}-fp32"
 
 
-def _part(role: str, artifact: Artifact) -> Part:
-    path = artifact.path
+def _part(role: str, artifact: Artifact, device: Device) -> Part:
+    path = sent_file(artifact, device)
     return Part.model_validate(
         {
             "role": role,
-            "name": f"{artifact.target}-{artifact.precision}",
+            "name": artifact.id,
             "path": str(path.resolve()),
             "sha256": sha256_file(path),
             "bytes": size_bytes(path),

@@ -21,6 +21,7 @@ from datk.farm.scheduler import drain
 from datk.farm.store import JobRow, Store
 from datk.measure.device import host_info
 from datk.pipeline.build_stage import put_in_place
+from datk.pipeline.farm.brought_back import sent_file
 from datk.pipeline.farm.device_verdicts import device_verdicts
 from datk.pipeline.farm.request import FarmPlan, FarmRequest, Item
 from datk.pipeline.farm.scoring import Row, failed_row, score, unscored
@@ -120,7 +121,7 @@ def _row(
 
 def _values(plan: FarmPlan, device: Device, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Rows by artifact; those of an earlier call are kept while their artifact is still the same file."""
-    earlier = _earlier(plan.run_dir / f"{PREFIX}{device.name}", plan.run_dir)
+    earlier = _earlier(plan.run_dir / f"{PREFIX}{device.name}", plan.run_dir, device)
     return {**earlier, **{r.artifact: r.as_json() for r in rows}}
 
 
@@ -184,12 +185,12 @@ def _stage(
     return folder
 
 
-def _earlier(folder: Path, run_dir: Path) -> dict[str, dict[str, Any]]:
+def _earlier(folder: Path, run_dir: Path, device: Device) -> dict[str, dict[str, Any]]:
     from datk.pipeline.runs import artifacts_of
 
     if not folder.is_dir():
         return {}
-    now = {f"{a.target}-{a.precision}": sha256_file(a.path) for a in artifacts_of(run_dir)}
+    now = {a.id: sha256_file(sent_file(a, device)) for a in artifacts_of(run_dir)}
     kept = {}
     for path in sorted(folder.glob("*.json")):
         if path.stem in now:

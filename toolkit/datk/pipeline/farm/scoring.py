@@ -59,7 +59,7 @@ def unscored(item: Item, status: Status, reason: str) -> Row:
     if status == "rejected":
         checks["load"] = {"status": "failed", "detail": reason}
     return Row(
-        artifact=f"{a.target}-{a.precision}",
+        artifact=a.id,
         target=a.target,
         precision=a.precision,
         device=item.device.name,
@@ -90,9 +90,9 @@ def score(item: Item, folder: Path, run_dir: Path, setting: Setting, reporter: R
     a = item.artifact
     metrics, checks = figures_of(item.job, result, adapter.figures)
     label = label_of(item, result)
-    details = _details(result)
+    details = _details(result) | {"engine": item.engine}
     base: dict[str, Any] = {
-        "artifact": f"{a.target}-{a.precision}",
+        "artifact": a.id,
         "target": a.target,
         "precision": a.precision,
         "device": item.device.name,
@@ -146,7 +146,7 @@ def label_of(item: Item, result: DeviceResult) -> str:
     """Who computed: device, runtime, machine; and whether it was a device at all."""
     assert result.work is not None
     figures = adapters.get(item.device.kind).figures
-    tail = "" if figures == "measured" else f", {figures}"
+    tail = (", the engine built there" if item.engine else "") + ("" if figures == "measured" else f", {figures}")
     return f"{item.device.name}: {result.work.runtime} on {result.device.machine}{tail}"
 
 

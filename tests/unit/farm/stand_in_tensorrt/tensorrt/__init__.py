@@ -83,7 +83,7 @@ class Runtime:
         pass
 
     def deserialize_cuda_engine(self, data):
-        return SimpleNamespace(create_execution_context=lambda: Context(data[len(HEADER) :]))
+        return SimpleNamespace(create_execution_context=lambda: Context(data[len(HEADER) :]), num_layers=1)
 
 
 class Context:
