@@ -68,6 +68,19 @@ class BuildResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackRequest:
+    """Artifacts of one net in one precision, each of another size, to be made into one that takes all sizes."""
+
+    parts: Mapping[str, Path]
+    """Entry point -> artifact of that size; the first is what runs when no entry is named."""
+    contract: Contract
+    """Of the whole: its buckets name every entry."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    out: Path
+    """Existing folder. The target writes its artifact here and nothing elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """A light description: importing it imports no SDK. Every callable is a lazy "module:attr"."""
 
@@ -108,6 +121,9 @@ class Target:
     `datk export --device NAME` does that over the farm. None: the artifact runs as it is."""
     device_runtime: str | None = None
     """By the farm's name, what a device needs for that: tensorrt."""
+    pack: str | None = None
+    """(PackRequest) -> Path of one artifact that takes every size, equal weights stored once; None when a file of the
+    format takes one size."""
     scheme: str | None = ".scheme:scheme"
     """() -> QuantScheme for int8; None when the target has no quantised precision."""
     foreign_encoders: tuple[str, ...] = ()

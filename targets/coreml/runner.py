@@ -14,12 +14,12 @@ from datk.depth.runner import DepthMap, ImageU8, Runner, check_bucket_image
 from datk.errors import TargetError
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.coreml.reference.evaluator import Evaluator
-from datk.targets.coreml.reference.program import Program, read_program
+from datk.targets.coreml.reference.program import FUNCTION, Program, read_program
 
 
 def open_artifact(artifact: Path, contract: Contract) -> Runner:
     """A runner for a saved package. Raises TargetError when it is damaged or is not what contract says."""
-    program = read_program(artifact)
+    program = read_program(artifact, contract.entry or FUNCTION)
     check_contract(program, contract)
     if sys.platform == "darwin":
         return CoreMLRunner(artifact, contract)
@@ -73,7 +73,7 @@ class CoreMLRunner:
         with sdk_chatter_off():
             import coremltools as ct
 
-            self._model: Any = ct.models.MLModel(str(artifact))
+            self._model: Any = ct.models.MLModel(str(artifact), function_name=contract.entry or None)
         self.name = f"coreml {contract.precision}"
         self.input_size = contract.input_size
         self.depth_kind = contract.depth_kind

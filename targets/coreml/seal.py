@@ -38,14 +38,30 @@ def write_package(model: Any, path: Path, *, contract: Contract, metadata: dict[
     metadata: `author`, `licence` and `version` go to the fields Xcode shows, anything else to
     user-defined metadata under "datk.". The contract goes there as JSON.
     """
+    spec = model.get_spec()
+    _describe(spec, contract, metadata)
+    _tell(spec.description, contract)
+    write_files(spec, Path(model.weights_dir) / "weight.bin", path)
+
+
+def write_multifunction(spec: Any, weights: Path, path: Path, *, contract: Contract, metadata: dict[str, str]) -> None:
+    """As write_package, of a specification with a function for each size that contract lists."""
+    _describe(spec, contract, metadata)
+    by_entry = {bucket.entry: contract.at(bucket.input_size) for bucket in contract.buckets}
+    for function in spec.description.functions:
+        _tell(function, by_entry[function.name])
+        told = by_entry[function.name].edges.model_dump_json()
+        spec.description.metadata.userDefined[f"{CONTRACT_KEY}.{function.name}"] = told
+    write_files(spec, weights, path)
+
+
+def write_files(spec: Any, weights: Path, path: Path) -> None:
+    """Write specification and weight file as a package at path, first under a temporary name."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         data = part / "Data" / _FOLDER
         (data / "weights").mkdir(parents=True)
-        spec = model.get_spec()
-        _describe(spec, contract, metadata)
         _write(data / "model.mlmodel", spec.SerializeToString(deterministic=True))
-        weights = Path(model.weights_dir) / "weight.bin"
         if weights.is_file():  # absent when every constant is small enough to stand in the specification
             _write(data / "weights" / "weight.bin", weights.read_bytes())
         _write(part / "Manifest.json", _manifest(data).encode())
@@ -67,6 +83,10 @@ def _describe(spec: Any, contract: Contract, metadata: dict[str, str]) -> None:
         else:
             fields.userDefined[f"datk.{key}"] = value
     fields.userDefined[CONTRACT_KEY] = contract.model_dump_json()
+
+
+def _tell(description: Any, contract: Contract) -> None:
+    """What Xcode shows beside input and output, of a model or of one of its functions."""
     h, w = contract.input_size
     description.input[0].shortDescription = f"RGB image, {w} wide and {h} high; {contract.normalisation}"
     description.output[0].shortDescription = f"{contract.depth_kind}, larger is {contract.larger_is}; (1, {h}, {w})"

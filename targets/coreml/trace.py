@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datk.depth.io_spec import Contract
 from datk.depth.runner import ImageU8, check_bucket_image
 from datk.targets.coreml.reference.evaluator import Evaluator
-from datk.targets.coreml.reference.program import read_program
+from datk.targets.coreml.reference.program import FUNCTION, read_program
 from datk.targets.coreml.runner import check_contract
 from datk.targets.trace import TracedTensor, depends_on
 
@@ -28,7 +28,7 @@ class CoreMLTrace:
     label = "coreml-reference"
 
     def __init__(self, artifact: Path, contract: Contract) -> None:
-        program = read_program(artifact)
+        program = read_program(artifact, contract.entry or FUNCTION)
         check_contract(program, contract)
         self._size = contract.input_size
         self._evaluator = Evaluator(program)

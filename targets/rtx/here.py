@@ -23,9 +23,9 @@ def not_here() -> str:
         return f"NVIDIA's cuda-bindings are not installed: {PIP}"
     status, count = runtime.cudaGetDeviceCount()
     if status != runtime.cudaError_t.cudaSuccess:
-        return f"an engine needs an NVIDIA GPU with its driver, and CUDA says: {cuda_says(status)}"
+        return f"no NVIDIA GPU with its driver here; CUDA says {status.name}"
     if not count:
-        return "an engine needs an NVIDIA GPU, and CUDA finds none"
+        return "no NVIDIA GPU here"
     status, properties = runtime.cudaGetDeviceProperties(DEVICE)
     if status != runtime.cudaError_t.cudaSuccess:
         return f"CUDA cannot tell what GPU this is: {cuda_says(status)}"

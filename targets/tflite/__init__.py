@@ -13,6 +13,7 @@ TARGET = Target(
     default_precisions=("fp16", "int8"),
     modules=("litert_torch", "ai_edge_litert"),
     extra="tflite",
+    pack=".pack:pack",
     no_profile="LiteRT's Python interpreter tells no operator's time; its benchmark_model --enable_op_profiling does",
     tracer=".trace:open_trace",
     tools=("torch", "nncf", "torchao", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),

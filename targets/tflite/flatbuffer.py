@@ -6,6 +6,7 @@ Format: TensorFlow Lite schema version 3 (FlatBuffers, file identifier TFL3).
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,6 @@ def serialise(model: Any) -> bytes:
 
 def finish(content: bytes, *, input_name: str, output_name: str, metadata: dict[str, str]) -> bytes:
     """The converter's bytes with named edges and our metadata entries (sorted by name)."""
-    import numpy as np
-    from ai_edge_litert import schema_py_generated as schema
-
     model = parse(content)
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = input_name.encode()
@@ -161,9 +159,17 @@ def finish(content: bytes, *, input_name: str, output_name: str, metadata: dict[
     for signature in model.signatureDefs or []:
         signature.inputs[0].name = input_name.encode()
         signature.outputs[0].name = output_name.encode()
+    with_metadata(model, metadata)
+    return serialise(model)
+
+
+def with_metadata(model: Any, metadata: Mapping[str, str]) -> None:
+    """Add metadata entries (sorted by name) to a ModelT in place, in place of those of the same names."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
     model.description = b"Depth Anything V2, exported by datk"
     model.metadata = [m for m in model.metadata or [] if m.name.decode() not in metadata]
     for name, text in sorted(metadata.items()):
         model.metadata.append(schema.MetadataT(name=name.encode(), buffer=len(model.buffers)))
         model.buffers.append(schema.BufferT(data=np.frombuffer(text.encode(), np.uint8)))
-    return serialise(model)

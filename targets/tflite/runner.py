@@ -55,7 +55,10 @@ class LiteRtRunner:
         _check_metadata(artifact, contract)
         module, self.runtime = _runtime()
         self._interpreter: Any = _load(module, artifact, threads)
-        self._input, self._output = _check_edges(self._interpreter, artifact, contract)
+        if contract.entry:
+            self._call = _entry(self._interpreter, artifact, contract)
+        else:
+            self._call = _whole(self._interpreter, artifact, contract)
         self.delegate = _delegate(self._interpreter)
 
     def predict(self, image: ImageU8) -> DepthMap:
@@ -63,13 +66,11 @@ class LiteRtRunner:
         check_bucket_image(image, self.input_size)
         if self._interpreter is None:
             raise TargetError(f"{self.name}: the runner is closed")
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(image)[None])
-        self._interpreter.invoke()
-        return np.asarray(self._interpreter.get_tensor(self._output)[0], dtype=np.float32)  # get_tensor copies
+        return np.asarray(self._call(np.ascontiguousarray(image)[None])[0], dtype=np.float32)  # a copy
 
     def close(self) -> None:
         """Free the interpreter. Safe to call twice."""
-        self._interpreter = None
+        self._interpreter = self._call = None
 
 
 def _runtime() -> tuple[Any, str]:
@@ -91,7 +92,7 @@ def _check_metadata(artifact: Path, contract: Contract) -> None:
     """Raise TargetError when the file carries another contract; DataError when it is no .tflite file."""
     if not artifact.is_file():
         raise DataError(f"{artifact}: no such file")
-    text = read_metadata(artifact).get("datk.contract")
+    text = read_metadata(artifact).get(".".join(filter(None, ("datk.contract", contract.entry))))
     if text is None:
         return
     inside = Contract.model_validate_json(text)
@@ -113,9 +114,35 @@ def _load(module: Any, artifact: Path, threads: int) -> Any:
     return interpreter
 
 
-def _check_edges(interpreter: Any, artifact: Path, contract: Contract) -> tuple[int, int]:
-    """Tensor numbers of input and output. Raises TargetError unless they are the contract's."""
+def _whole(interpreter: Any, artifact: Path, contract: Contract) -> Any:
+    """(1, h, w, 3) -> (1, h, w) by the file's one graph. Raises TargetError unless its edges are the contract's."""
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    _check_edges(inputs, outputs, artifact, contract)
+
+    def call(pixels: Any) -> Any:
+        interpreter.set_tensor(inputs[0]["index"], pixels)
+        interpreter.invoke()
+        return interpreter.get_tensor(outputs[0]["index"])  # copies
+
+    return call
+
+
+def _entry(interpreter: Any, artifact: Path, contract: Contract) -> Any:
+    """As _whole, by the signature that the contract names for its size."""
+    if contract.entry not in (known := interpreter.get_signature_list()):
+        raise TargetError(
+            f"{artifact}: has no signature {contract.entry}, it has {', '.join(known) or 'none'}",
+            hint="the artifact and its contract.json belong to different exports",
+        )
+    runner = interpreter.get_signature_runner(contract.entry)
+    inputs, outputs = runner.get_input_details(), runner.get_output_details()
+    _check_edges(list(inputs.values()), list(outputs.values()), artifact, contract)
+    source, result = next(iter(inputs)), next(iter(outputs))
+    return lambda pixels: runner(**{source: pixels})[result]
+
+
+def _check_edges(inputs: list[Any], outputs: list[Any], artifact: Path, contract: Contract) -> None:
+    """Raise TargetError unless the tensors at the edges are the contract's."""
     for details, spec in ((inputs, contract.input), (outputs, contract.output)):
         found = [(tuple(int(side) for side in d["shape"]), np.dtype(d["dtype"]).name) for d in details]
         if found != [(spec.shape, spec.dtype)]:
@@ -123,7 +150,6 @@ def _check_edges(interpreter: Any, artifact: Path, contract: Contract) -> tuple[
                 f"{artifact}: expected one tensor {spec.name} {spec.shape} {spec.dtype}, found {found}",
                 hint="the artifact and its contract.json belong to different exports",
             )
-    return int(inputs[0]["index"]), int(outputs[0]["index"])
 
 
 def _delegate(interpreter: Any) -> str:

@@ -61,7 +61,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Program:
-    """Function `main` of an ML program: what a runner feeds, executes and returns."""
+    """One function of an ML program: what a runner feeds, executes and returns."""
 
     path: Path
     image: ImageInput
@@ -94,21 +94,21 @@ def package_files(path: Path) -> dict[str, Path]:
     return files | {"root": path / "Data" / root["path"]}
 
 
-def read_program(path: Path) -> Program:
-    """Read a saved .mlpackage with an image input. Raises TargetError naming what cannot be read."""
+def read_program(path: Path, name: str = FUNCTION) -> Program:
+    """Read one function of a saved .mlpackage, with an image input. Raises TargetError naming what cannot be read."""
     spec_path = package_files(path)["root"]
     spec = read_specification(spec_path)
     kind = spec.WhichOneof("Type")
     if kind != "mlProgram":
         raise TargetError(f"{path}: holds a {kind}, expected an mlProgram")
-    if FUNCTION not in spec.mlProgram.functions:
-        raise TargetError(f"{path}: no function named '{FUNCTION}', only {', '.join(spec.mlProgram.functions)}")
-    function = spec.mlProgram.functions[FUNCTION]
+    if name not in spec.mlProgram.functions:
+        raise TargetError(f"{path}: no function named '{name}', only {', '.join(sorted(spec.mlProgram.functions))}")
+    function = spec.mlProgram.functions[name]
     block = function.block_specializations[function.opset]
     blobs = _Blobs(spec_path.parent)
     return Program(
         path=path,
-        image=_image_input(path, spec),
+        image=_image_input(path, next((f for f in spec.description.functions if f.name == name), spec.description)),
         input_type=_tensor_type(function.inputs[0].type),
         operations=tuple(_operation(op, blobs) for op in block.operations),
         outputs=tuple(block.outputs),
@@ -150,10 +150,11 @@ class _Blobs:
         return self._open[name].read(offset)
 
 
-def _image_input(path: Path, spec: Any) -> ImageInput:
+def _image_input(path: Path, description: Any) -> ImageInput:
+    """description: of the model, or of one of several functions."""
     from coremltools.proto import FeatureTypes_pb2
 
-    inputs = spec.description.input
+    inputs = description.input
     if len(inputs) != 1 or inputs[0].type.WhichOneof("Type") != "imageType":
         raise TargetError(f"{path}: expected one image input, found {[i.name for i in inputs]}")
     image = inputs[0].type.imageType

@@ -211,7 +211,7 @@ def _check_image(
 ) -> list[Check]:
     import numpy as np
 
-    size = tuple(golden["input_size"])
+    size = tuple(image.get("input_size") or golden["input_size"])  # of several sizes in one artifact each has its own
     pixels = read_ppm(folder / image["input"])
     if pixels.shape != (size[0], size[1], 3):
         return [Check("golden", "failed", f"a picture of {pixels.shape[:2]}, expected {size}", image["input"])]
@@ -289,6 +289,11 @@ def _module(*names: str) -> Any:
 def _open_tflite(path: Path, contract: dict[str, Any]) -> Predict:
     litert = _module("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
     interpreter = litert.Interpreter(model_path=str(path))
+    entries = {tuple(b["input_size"]): b["entry"] for b in contract.get("buckets", ()) if b.get("entry")}
+    if entries:
+        runners = {size: interpreter.get_signature_runner(entry) for size, entry in entries.items()}
+        source, result = contract["input"]["name"], contract["output"]["name"]
+        return lambda image: runners[image.shape[:2]](**{source: image[None]})[result]
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
@@ -319,10 +324,13 @@ def _open_openvino(path: Path, contract: dict[str, Any]) -> Predict:
 def _open_coreml(path: Path, contract: dict[str, Any]) -> Predict:
     if sys.platform != "darwin":
         raise Lacks("Core ML predicts on macOS only; `datk verify` has a reference evaluator (needs torch)")
-    model = _module("coremltools").models.MLModel(str(path))
+    tools = _module("coremltools").models
+    entries = {tuple(b["input_size"]): b["entry"] for b in contract.get("buckets", ()) if b.get("entry")}
+    opened = {size: tools.MLModel(str(path), function_name=entry) for size, entry in entries.items()}
+    model = None if opened else tools.MLModel(str(path))
     pictures = _module("PIL.Image")
     source, result = contract["input"]["name"], contract["output"]["name"]
-    return lambda image: model.predict({source: pictures.fromarray(image)})[result]
+    return lambda image: opened.get(image.shape[:2], model).predict({source: pictures.fromarray(image)})[result]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,14 +26,14 @@ def command(
 ) -> None:
     """See HELP."""
     from datk.cli.console import print_json, say
-    from datk.pipeline.runs import artifacts_of, newest_run
+    from datk.pipeline.runs import artifacts_of, newest_run, packs_of
     from datk.pipeline.verifying import verify_export
 
     chosen = folders
     if not chosen:
         run_dir = newest_run()
         say(f"no DIR: the exports of {run_dir}")
-        chosen = [a.folder for a in artifacts_of(run_dir)]
+        chosen = [a.folder for a in (*artifacts_of(run_dir), *packs_of(run_dir))]
     results = {str(folder): verify_export(folder, run=not files_only, public_key=public_key) for folder in chosen}
     checks = [check for found in results.values() for check in found]
     if json:

@@ -53,6 +53,13 @@ class Bucket(BaseModel):
     """(height, width), multiples of 14."""
     folder: str
     """Export folder of that size, relative to the folder this contract lies in; "." for its own."""
+    entry: str = ""
+    """What to call in an artifact that takes several sizes: a LiteRT signature, a Core ML function. Empty: one size."""
+
+
+def entry_of(size: Size) -> str:
+    """Name of the entry point for a size in an artifact that takes several."""
+    return f"depth_{size[0]}x{size[1]}"
 
 
 class Contract(BaseModel):
@@ -96,10 +103,36 @@ class Contract(BaseModel):
         return self.model_copy(update={"artifact": None, "buckets": ()})
 
     @property
+    def entry(self) -> str:
+        """What to call in the artifact for input_size, where it takes several sizes; else empty."""
+        return next((b.entry for b in self.buckets if b.input_size == self.input_size), "")
+
+    @property
+    def packed_sizes(self) -> tuple[Size, ...]:
+        """Every size that this one artifact takes, where it takes several; else empty."""
+        return tuple(b.input_size for b in self.buckets if b.entry)
+
+    def at(self, size: Size) -> Contract:
+        """This contract as it reads for one of its packed_sizes. Raises ValueError for another size."""
+        if size not in self.packed_sizes:
+            raise ValueError(f"{size} is none of {self.packed_sizes}")
+        specs = {
+            "input": self.input.model_copy(update={"shape": _resized(self.input.shape, self.input_size, size)}),
+            "output": self.output.model_copy(update={"shape": _resized(self.output.shape, self.input_size, size)}),
+        }
+        return self.model_copy(update={"input_size": size, **specs})
+
+    @property
     def signature(self) -> str:
         """One line for logs: what goes in, what comes out, which way the sign points."""
         h, w = self.input_size
         return f"{h}x{w} {self.input.dtype} {self.input.colour_order} -> {self.depth_kind} (larger is {self.larger_is})"
+
+
+def _resized(shape: tuple[int, ...], old: Size, new: Size) -> tuple[int, ...]:
+    """shape with its height and width, which stand side by side, replaced."""
+    at = next(i for i in range(len(shape) - 1) if shape[i : i + 2] == old)
+    return (*shape[:at], *new, *shape[at + 2 :])
 
 
 ARITHMETIC = {

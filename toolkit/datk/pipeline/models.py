@@ -15,7 +15,7 @@ from datk.depth.runner import Runner
 from datk.errors import DataError, UsageError
 from datk.evaluate.predictions import is_predictions, open_predictions
 from datk.models.outside import is_outside
-from datk.pipeline.several_buckets import BucketRunner
+from datk.pipeline.several_buckets import BucketRunner, open_packed
 from datk.pipeline.steps import weights
 from datk.targets.base import Target
 
@@ -54,16 +54,20 @@ def open_model(
         return _open_checkpoint(artifact, input_size, kind, max_depth_m, short_side)
     contract = read_contract(artifact)
     target.require()
-    if all_buckets and contract.buckets:
+    if contract.packed_sizes:
+        if all_buckets and input_size is None:
+            return open_packed(target, artifact, contract)
+        if input_size in contract.packed_sizes:
+            contract = contract.at(input_size)
+    elif all_buckets and contract.buckets:
         artifacts = bucket_artifacts(artifact, contract)
         if input_size is None:
-            return BucketRunner(artifacts, contract, lambda path: open_model(path))
+            return BucketRunner(list(artifacts), contract, lambda size: open_model(artifacts[size]))
         if input_size in artifacts:
             return open_model(artifacts[input_size], input_size)
     if short_side is not None or (input_size is not None and input_size != contract.input_size):
-        raise UsageError(
-            f"{artifact.name} takes {contract.input_size[0]}x{contract.input_size[1]} only", hint="drop --input-size"
-        )
+        taken = " and ".join(f"{h}x{w}" for h, w in contract.packed_sizes or (contract.input_size,))
+        raise UsageError(f"{artifact.name} takes {taken} only", hint="drop --input-size")
     return target.open_for_latency(artifact, contract) if for_latency else target.open(artifact, contract)
 
 

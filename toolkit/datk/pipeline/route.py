@@ -18,6 +18,7 @@ from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, RecipeError
 from datk.evaluate.target_verdict import STAGE_PREFIX
 from datk.pipeline.missing import require_all
+from datk.pipeline.runs import PACK_PREFIX
 from datk.pipeline.stage import Stage
 from datk.pipeline.steps import (
     calibration,
@@ -25,6 +26,7 @@ from datk.pipeline.steps import (
     export,
     labels,
     metric,
+    pack,
     quantize,
     student,
     synthetic,
@@ -245,6 +247,7 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
     sizes = section.sizes(default_input_size(recipe))
     teachers = tuple(n for n in names if n == "10-teacher")
     own: list[Stage] = []
+    parts: dict[str, list[pack.Part]] = {p: [] for p in precisions}
     for size in sizes:
         suffix = f"-{size[0]}x{size[1]}" if len(sizes) > 1 else ""
         if any(p == "int8" for p in precisions):
@@ -256,7 +259,27 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
             for p, (export, measured) in zip(precisions, built, strict=True)
         ]
         own.append(_verdict(recipe, target, size, suffix, members))
+        for member in members:
+            parts[member.precision].append(pack.Part(size, member.export, member.validate))
+    if len(sizes) > 1 and target.pack is not None:
+        own += [_pack(target, precision, members) for precision, members in parts.items()]
     return own
+
+
+def _pack(target: Target, precision: str, parts: list[pack.Part]) -> Stage:
+    """After every size is judged, so that one that fails takes no other along."""
+    return Stage(
+        name=f"{PACK_PREFIX}{target.name}-{precision}",
+        verb="pack",
+        title=f"pack {len(parts)} sizes of {target.name} {precision} into one artifact",
+        run=partial(pack.run, target, precision, parts),
+        section={"target": target.name, "precision": precision, "sizes": [list(p.size) for p in parts]},
+        needs=("30-student", *(name for p in parts for name in (p.export, p.validate))),
+        any_of=tuple(p.validate for p in parts),
+        tools=("torch", *target.tools, "cyclonedx-python-lib"),
+        code=("pipeline/steps/pack.py", *SHIP_CODE, *_rooms_of(target)),
+        sealed=True,
+    )
 
 
 def _verdict(recipe: Recipe, target: Target, size: Size, suffix: str, members: list[verdict.Member]) -> Stage:

@@ -42,7 +42,7 @@ class RunResult:
         out: dict[str, list[str]] = {}
         for name, manifest in self.manifests.items():
             if manifest.verdict is not None and manifest.verdict.status == status:
-                short = name.removeprefix("50-export-").removeprefix("60-validate-")
+                short = name.removeprefix("50-export-").removeprefix("60-validate-").removeprefix("67-")
                 out.setdefault(short, []).extend(r for r in manifest.verdict.reasons if r not in out.get(short, []))
         return out
 

@@ -11,6 +11,7 @@ from datk.errors import DataError, UsageError
 ROOT = Path("runs")
 STUDENT = "30-student"
 EXPORT_PREFIX = "50-export-"
+PACK_PREFIX = "67-pack-"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def artifacts_of(run_dir: Path) -> list[Artifact]:
     if not folders:
         raise UsageError(f"{run_dir} holds no artifact yet", hint="`datk export --target tflite` builds one")
     return [Artifact(f, read_manifest(f)) for f in folders]
+
+
+def packs_of(run_dir: Path) -> list[Artifact]:
+    """Every artifact of several sizes in a run, by name; those with too few sizes to pack are none."""
+    folders = [f for f in sorted(run_dir.glob(f"{PACK_PREFIX}*")) if (f / "manifest.json").is_file()]
+    return [a for a in (Artifact(f, read_manifest(f)) for f in folders) if "artifact" in a.manifest.facts]
 
 
 def run_of(path: Path) -> Path | None:

@@ -16,6 +16,7 @@ from datk.artifact.verify import CONTRACT, Check, Lacks, NotAnExport, verify
 from datk.depth.io_spec import Contract
 from datk.depth.runner import Runner
 from datk.errors import DataError, EnvironmentLacks, TargetError, UsageError
+from datk.pipeline.several_buckets import open_packed
 from datk.targets.base import Target
 
 
@@ -45,7 +46,9 @@ def _opener(folder: Path, opened: list[Runner]) -> Callable[[Path, dict[str, Any
 
     def open_artifact(path: Path, value: dict[str, Any]) -> Callable[[Any], Any]:
         try:
-            runner = target_of(folder, path).open(path, Contract.model_validate(value))
+            target, contract = target_of(folder, path), Contract.model_validate(value)
+            packed = bool(contract.packed_sizes)
+            runner = open_packed(target, path, contract) if packed else target.open(path, contract)
         except EnvironmentLacks as error:
             raise Lacks(f"{error.message}; {error.hint}" if error.hint else error.message) from error
         except ImportError as error:
@@ -97,6 +100,13 @@ def _promotion(folder: Path, manifest: Manifest) -> list[Check]:
         listed = read_promoted(folder.resolve().parent)
     except DataError as error:
         return [Check("promoted", "failed", error.message, PROMOTED)]
+    if entries := manifest.facts.get("entries"):
+        standing = {p.artifact for p in listed}
+        other = [folder for folder in entries.values() if folder not in standing]
+        if listed and not other:
+            return [Check("promoted", "passed", "the run stands behind every size packed here", PROMOTED)]
+        told = f"the run does not stand behind {', '.join(other)}"
+        return [Check("promoted", "not_measured", told, PROMOTED)] if listed else []
     place = (manifest.facts.get("target"), size)
     mine = next((p for p in listed if (p.target, p.input_size) == place), None)
     if mine is None:

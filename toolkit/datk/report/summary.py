@@ -34,6 +34,7 @@ _PREFIXES = {
     "50-export-": "Export",
     "60-validate-": "Validate",
     STAGE_PREFIX: "Which to ship:",
+    "67-pack-": "All sizes in one artifact:",
     "65-engine-": "Build on device",
     "70-farm-": "On device",
 }

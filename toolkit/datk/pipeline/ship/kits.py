@@ -95,6 +95,7 @@ def _values(contract: Contract, golden: dict[str, Any], suffix: str) -> dict[str
         "height": h,
         "width": w,
         "sizes": [b.input_size for b in contract.buckets] or [(h, w)],
+        "entries": [b.entry for b in contract.buckets if b.entry],
         "input_name": contract.input.name,
         "output_name": contract.output.name,
         "depth_kind": str(contract.depth_kind),
