@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from datk.errors import UsageError
+from datk.artifact.files import sha256_file
+from datk.errors import CheckpointError, DataError, UsageError
 from datk.pipeline.exporting import ExportRequest, plan_export
+from datk.quantize.sensitivity_map import SensitivityMap, UnitRow, write_map
 
 
 @pytest.fixture
@@ -63,3 +65,56 @@ def test_other_calibration_photographs_do_not_quantise_anew_what_was_not_asked_f
     assert plan_export(ExportRequest(**asked)).recipe.targets[0].precisions == ("fp32", "int8", "int8-weights")
     other = plan_export(ExportRequest(**asked, calibration=run_dir))
     assert other.recipe.targets[0].precisions == ("fp32", "int8-weights")
+
+
+def sensitivity_map(folder: Path, weights: Path, *, complete: bool = True) -> Path:
+    errors = {"blocks.0.attn.qkv": 0.01, "blocks.1.mlp.fc2": 0.2, "head.conv": 0.05}
+    rows = [UnitRow(name=n, level="layer", kind="linear", error=[e], abs_rel=[e]) for n, e in errors.items()]
+    facts = {"weights_sha256": sha256_file(weights)}
+    write_map(SensitivityMap(key="0", complete=complete, facts=facts, units=rows), folder / "map.json")
+    return folder / "map.json"
+
+
+def test_a_sensitivity_map_keeps_its_worst_layers_in_float_in_every_targets_scheme(tmp_path: Path) -> None:
+    weights = tmp_path / "net.pth"
+    weights.write_bytes(b"weights")
+    asked = ExportRequest(
+        targets=("onnx", "tflite"), checkpoint=weights, sensitivity=sensitivity_map(tmp_path, weights), keep_float=2
+    )
+    plan = plan_export(asked)
+    for section in plan.recipe.targets:
+        assert section.scheme is not None
+        assert section.scheme.float_layers == (r"(^|\.)blocks\.1\.mlp\.fc2\.", r"(^|\.)head\.conv\.")
+    assert any("2 most sensitive layers stay in float" in line for line in plan.said)
+
+
+def test_a_sensitivity_map_adds_to_the_scheme_a_run_has_and_both_are_kept(run_dir: Path) -> None:
+    recipe = run_dir / "00-recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("[fp32]}", "[fp32], scheme: {only: linears, float_layers: [neck]}}"))
+    weights = run_dir / "30-student" / "student.safetensors"
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        plan_export(ExportRequest(targets=("onnx",), run=run_dir, sensitivity=sensitivity_map(run_dir, recipe)))
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    asked = ExportRequest(
+        targets=("onnx",),
+        run=run_dir,
+        precisions=("int8",),
+        sensitivity=sensitivity_map(run_dir, weights),
+        keep_float=1,
+    )
+    (kept,) = plan_export(asked).whole.targets
+    assert kept.scheme is not None and kept.scheme.only == "linears"
+    assert kept.scheme.float_layers == ("neck", r"(^|\.)blocks\.1\.mlp\.fc2\.")
+
+
+def test_a_sensitivity_map_of_other_weights_or_half_measured_is_refused_with_the_command(tmp_path: Path) -> None:
+    weights, other = tmp_path / "net.pth", tmp_path / "other.pth"
+    weights.write_bytes(b"weights")
+    other.write_bytes(b"others")
+    with pytest.raises(DataError, match="of other weights") as caught:
+        plan_export(ExportRequest(targets=("onnx",), checkpoint=weights, sensitivity=sensitivity_map(tmp_path, other)))
+    assert "datk quantize sensitivity --checkpoint" in (caught.value.hint or "")
+    half = sensitivity_map(tmp_path, weights, complete=False)
+    with pytest.raises(DataError, match="not complete"):
+        plan_export(ExportRequest(targets=("onnx",), checkpoint=weights, sensitivity=half))

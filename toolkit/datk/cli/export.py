@@ -39,6 +39,10 @@ def command(
         Path | None,
         typer.Option(help="Folder of photographs to calibrate on, or a set of `datk data calibration build`."),
     ] = None,
+    sensitivity: Annotated[
+        Path | None, typer.Option(help="Map of `datk quantize sensitivity`: its worst layers stay in float in int8.")
+    ] = None,
+    keep_float: Annotated[int, typer.Option(min=1, help="How many layers of the --sensitivity map.")] = 4,
     teacher: Annotated[
         str | None, typer.Option(help="Checkpoint or hf:MODEL to judge against. Default: the weights themselves.")
     ] = None,
@@ -90,6 +94,8 @@ def command(
             precisions=_split(precision or []),
             input_sizes=parse_sizes(input_size) if input_size else (),
             calibration=calibration,
+            sensitivity=sensitivity,
+            keep_float=keep_float,
             teacher=teacher,
             kind=kind.value if kind else None,
             max_depth_m=max_depth,

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from datk import targets
+from datk.artifact.files import sha256_file
 from datk.artifact.manifest import FILE_NAME
 from datk.config.load import load_recipe, recipe_from_dict
-from datk.config.schema import CheckpointsSection, Recipe, TargetSection
+from datk.config.schema import CheckpointsSection, Recipe, SchemeSection, TargetSection
 from datk.depth.io_spec import Size
-from datk.errors import UsageError
+from datk.errors import CheckpointError, DataError, UsageError
 from datk.evaluate.verdict_rule import FLOAT
 from datk.pipeline.execute import Selection
 from datk.pipeline.route import default_input_size
@@ -42,6 +43,10 @@ class ExportRequest:
     """Refuse a licence chain that does not allow commercial use."""
     weights_licence: str | None = None
     out: Path | None = None
+    sensitivity: Path | None = None
+    """A map that `datk quantize sensitivity` measured on the very weights."""
+    keep_float: int = 4
+    """How many of its most sensitive layers every int8 scheme leaves in float."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,17 @@ class ExportPlan:
 def plan_export(request: ExportRequest) -> ExportPlan:
     """Raises UsageError, CheckpointError or RecipeError before anything is written, GateFailed for --commercial."""
     sections = tuple(_section(name, request) for name in request.targets)
+    run_dir = request.run or newest_run() if request.checkpoint is None else None
+    weights = run_dir / STUDENT / "student.safetensors" if run_dir else request.checkpoint
+    assert weights is not None
+    layers = float_layers_of(request.sensitivity, weights, request.keep_float) if request.sensitivity else ()
     if request.checkpoint is not None:
-        plan = _from_checkpoint(request, request.checkpoint, sections)
+        plan = _from_checkpoint(request, request.checkpoint, tuple(_sparing(s, layers) for s in sections))
     else:
-        plan = _from_run(request, request.run or newest_run(), sections)
+        assert run_dir is not None
+        plan = _from_run(request, run_dir, sections, layers)
+    if layers:
+        plan.said.append(f"--sensitivity: the {len(layers)} most sensitive layers stay in float in every int8")
     if request.commercial:
         chain = chain_of_recipe(plan.recipe, plan.run_dir)
         refuse_unless_commercial(chain)
@@ -114,7 +126,38 @@ def _from_checkpoint(request: ExportRequest, checkpoint: Path, sections: tuple[T
     return ExportPlan(recipe, recipe, request.out or ROOT / name, Selection(), said)
 
 
-def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSection, ...]) -> ExportPlan:
+def float_layers_of(path: Path, weights: Path, count: int) -> tuple[str, ...]:
+    """Regular expressions of the `count` most sensitive layers of a map, for a scheme's float_layers.
+
+    Raises DataError for no map, one not measured to its end, or one of other weights; CheckpointError without weights.
+    """
+    from datk.quantize.sensitivity_map import read_map
+
+    found = read_map(path)
+    try:
+        same = found.facts.get("weights_sha256") == sha256_file(weights)
+    except OSError as error:
+        raise CheckpointError(f"{weights}: cannot be read ({error.strerror})") from error
+    if not same:
+        raise DataError(
+            f"{path}: is the sensitivity map of other weights than {weights}",
+            hint=f"datk quantize sensitivity --checkpoint {weights} --out another.json",
+        )
+    return found.float_layers(count=count)
+
+
+def _sparing(section: TargetSection, layers: tuple[str, ...]) -> TargetSection:
+    """The section with those layers in float as well, whatever its scheme."""
+    if not layers:
+        return section
+    scheme = section.scheme or SchemeSection()
+    wider = scheme.model_copy(update={"float_layers": tuple(dict.fromkeys((*scheme.float_layers, *layers)))})
+    return section.model_copy(update={"scheme": wider})
+
+
+def _from_run(
+    request: ExportRequest, run_dir: Path, sections: tuple[TargetSection, ...], layers: tuple[str, ...]
+) -> ExportPlan:
     of_a_checkpoint = {
         "--teacher": request.teacher,
         "--kind": request.kind,
@@ -128,7 +171,7 @@ def _from_run(request: ExportRequest, run_dir: Path, sections: tuple[TargetSecti
             )
     kept = load_recipe(run_dir / "00-recipe.yaml")
     schemes = {s.name: s.scheme for s in kept.targets}
-    sections = tuple(s.model_copy(update={"scheme": schemes.get(s.name)}) for s in sections)
+    sections = tuple(_sparing(s.model_copy(update={"scheme": schemes.get(s.name)}), layers) for s in sections)
     others = request.calibration is None  # other calibration photographs are no reason to quantise the others anew
     sections = tuple(_beside_what_is_built(s, kept, run_dir, quantised=others) for s in sections)
     update: dict[str, Any] = {"targets": sections, "checkpoints": _own_copies(kept, run_dir)}
