@@ -410,6 +410,15 @@ def test_models_of_others_are_judged_beside_maps_in_one_call(
     assert [t["kept_from_before"] for t in again] == [3, 3] and again[1]["result"] == net["result"]
 
 
+PROC = Path("/proc")
+
+
+def children_of(pid: int) -> list[int]:
+    """Process numbers; none where the system does not list them (macOS)."""
+    listed = PROC / str(pid) / "task" / str(pid) / "children"
+    return [int(number) for number in listed.read_text().split()] if listed.is_file() else []
+
+
 @pytest.mark.slow
 def test_a_thousand_large_photographs_cost_minutes_not_memory_and_survive_a_kill(tmp_path: Path) -> None:
     """Everything but the net: 1,000 photographs of 1500x2000 with two pairs each, maps of a bucket's size.
@@ -460,9 +469,12 @@ def test_a_thousand_large_photographs_cost_minutes_not_memory_and_survive_a_kill
         if sum(f.read_bytes().count(b"\n") for f in (tmp_path / "killed").glob("*")) > 400:
             break
         time.sleep(0.1)
+    workers = children_of(child.pid)
+    assert len(workers) >= 2 or not PROC.is_dir()
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     resumed = run(1000, "killed", 2)
+    assert not [pid for pid in workers if (PROC / str(pid)).exists()], "workers outlived the one that was killed"
     assert 300 < resumed["kept"] < 1000
     assert resumed["result"] == many["result"]
 
