@@ -18,7 +18,7 @@ from datk.farm.store import Store
 
 from .conftest import make_job
 from .sshd import SSHD, Sshd
-from .test_ssh_faults import FAST, HANG, Running, first_time, sshd, until  # noqa: F401 - sshd is a fixture
+from .test_ssh_faults import FAST, HANG, Running, first_time, has_begun, sshd, until  # noqa: F401 - sshd is a fixture
 
 GOOD = """
 import json, sys
@@ -158,7 +158,7 @@ def test_a_build_that_is_cut_off_or_hangs_is_ended_there_and_made_good(
     limits = Limits(timeout_s=3 if fault == "deadline" else 60)
     device = sshd.device(python=first_time(tmp_path, HANG), limits=limits)
     run = Running(tmp_path / "farm", build_job(tmp_path, device), device)
-    until(lambda: any(" work " in line for line in sshd.processes()))
+    until(lambda: has_begun(tmp_path))
     if fault == "cut":
         assert sshd.cut() > 0
     row = run.ended()

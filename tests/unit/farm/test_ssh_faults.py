@@ -65,6 +65,11 @@ def first_time(tmp_path: Path, code: str) -> tuple[str, ...]:
     return ("env", f"PYTHONPATH={site}", sys.executable)
 
 
+def has_begun(tmp_path: Path) -> bool:
+    """Whether the first worker is at its `code`; when the process list first shows it, it may not be."""
+    return (tmp_path / "site" / "flag").exists()
+
+
 HANG = "import time\ntime.sleep(120)"
 
 
@@ -106,7 +111,7 @@ def test_a_board_behind_openssh_answers_and_a_session_killed_in_mid_run_is_made_
 ) -> None:
     device = sshd.device(python=first_time(tmp_path, HANG))
     run = Running(tmp_path / "farm", make_job(tmp_path, device, baseline=True), device)
-    until(lambda: any(" work " in line for line in sshd.processes()))
+    until(lambda: has_begun(tmp_path))
     assert sshd.cut() > 0
     whole(tmp_path, sshd, run.ended(), attempts=2)
 
@@ -202,7 +207,7 @@ def test_a_connection_that_is_cut(tmp_path: Path, sshd: Sshd, how: str) -> None:
         handle.write(known)
     device = sshd.device(python=first_time(tmp_path, HANG), port=port[0])
     run = Running(tmp_path / "farm", make_job(tmp_path, device), device)
-    until(lambda: any(" work " in line for line in sshd.processes()))
+    until(lambda: has_begun(tmp_path))
     broken.set()
     row = run.ended()
     assert row.state == "done", (row, Store(tmp_path / "farm").events(row.id))
@@ -314,7 +319,7 @@ def test_a_host_killed_with_sigkill_leaves_nothing_there_and_the_next_goes_on(tm
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [str(tmp_path / "farm"), json.dumps(ids), device.model_dump_json()]
     host = subprocess.Popen([sys.executable, "-c", _HOST, *words], env=env)
-    until(lambda: any(" work " in line for line in sshd.processes()), 30)
+    until(lambda: has_begun(tmp_path), 30)
     host.send_signal(signal.SIGKILL)
     host.wait()
     until(lambda: not sshd.processes(), 20)  # its standard input ended: the supervisor ends the job
@@ -328,7 +333,7 @@ def test_two_hosts_with_queues_of_their_own_share_one_device_in_turn(tmp_path: P
     slow = first_time(tmp_path, "import time\ntime.sleep(3)")
     device = sshd.device(python=slow)
     one = Running(tmp_path / "farm", make_job(tmp_path, device), device)
-    until(lambda: any(" work " in line for line in sshd.processes()))
+    until(lambda: has_begun(tmp_path))
     two = Running(tmp_path / "farm2", make_job(tmp_path, device), device)
     second = two.ended()
     assert one.ended().state == second.state == "done" and second.attempts == 1
@@ -339,7 +344,7 @@ def test_two_hosts_with_queues_of_their_own_share_one_device_in_turn(tmp_path: P
 def test_cancelling_ends_what_runs_on_the_device(tmp_path: Path, sshd: Sshd) -> None:
     device = sshd.device(python=first_time(tmp_path, HANG))
     run = Running(tmp_path / "farm", make_job(tmp_path, device), device)
-    until(lambda: any(" work " in line for line in sshd.processes()))
+    until(lambda: has_begun(tmp_path))
     assert Store(tmp_path / "farm").cancel(run.ids) == 1
     assert run.ended().state == "cancelled"
     assert not sshd.processes() and not list(sshd.root.glob("job-*"))
