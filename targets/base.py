@@ -116,6 +116,9 @@ class Target:
     tracer: str | None = None
     """(artifact: Path, contract: Contract) -> datk.targets.trace.Trace, which looks inside a saved artifact; None when
     the format lets nobody look."""
+    op_lint: str | None = None
+    """(datk.targets.op_lint.LintRequest) -> datk.targets.op_lint.OpLint: operators of an exported file that a device's
+    delegate or compiler refuses or slows down; None when nothing is known of its devices."""
     device_build: str | None = None
     """(export folder: Path) -> datk.targets.device_build.DeviceBuild, where something must be built on the very device;
     `datk export --device NAME` does that over the farm. None: the artifact runs as it is."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from datk.artifact.manifest import Metric, Verdict, read_manifest, write_manifest
 from datk.errors import UsageError
-from datk.report.build import build_report, summary_table
+from datk.report.build import build_report, lint_lines, summary_table
 from datk.report.pictures import common_scale, relative_error
 from datk.report.summary import RunSummary, split_artifact_id
 from datk.report.table import format_bytes, format_duration, headline
@@ -283,3 +283,18 @@ def test_an_artifact_nobody_could_run_is_unverified_with_its_reason_and_no_figur
     assert all(cell.note for cell in row.cells)
     markdown = (run_dir / "report.md").read_text(encoding="utf-8")
     assert f"rtx fp16, unverified: not measured: {why}" in markdown
+
+
+def test_findings_on_operators_are_shown_with_the_rewrite_that_removes_them(run_dir: Path) -> None:
+    folder = next(run_dir.glob("50-export-tflite-*"))
+    manifest = read_manifest(folder)
+    finding = {
+        "rule": "tflite-gpu-op", "severity": "advice", "op": "GATHER_ND", "count": 3, "where": ["op 7, head"],
+        "device": "LiteRT GPU delegate", "why": "left to the CPU", "rewrite": "slice instead", "source": "the delegate",
+    }  # fmt: skip
+    said = {"status": "passed", "detail": "advice", "findings": [finding], "rules": ["tflite-gpu-op"]}
+    write_manifest(manifest.model_copy(update={"checks": manifest.checks | {"op-lint": said}}), folder)
+    text = page_of(run_dir).text
+    for words in ("tflite-gpu-op : 3 GATHER_ND", "Removed by: slice instead", "op 7, head"):
+        assert words.replace(" :", ":") in text
+    assert [line.partition(": ")[2] for line in lint_lines(run_dir)] == ["op lint: 3x tflite-gpu-op"]

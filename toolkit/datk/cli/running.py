@@ -48,7 +48,7 @@ def _run_and_print(recipe: Recipe, run_dir: Path, selection: Selection, *, json:
 
 def print_result(result: pipeline.RunResult, *, json: bool, engines: Sequence[dict[str, Any]] | None = None) -> None:
     """Summary table, report path and, for what failed or was rejected, TargetError or GateFailed."""
-    from datk.report.build import sentences, summary_table
+    from datk.report.build import lint_lines, sentences, summary_table
 
     table = summary_table(result.run_dir)
     ship = sentences(result.run_dir)
@@ -63,6 +63,7 @@ def print_result(result: pipeline.RunResult, *, json: bool, engines: Sequence[di
                     for r in table.rows
                 ],
                 "ship": ship,
+                "op_lint": lint_lines(result.run_dir),
                 "rejected": result.rejected,
                 "unverified": result.unverified,
                 "failed": result.failures,
@@ -72,6 +73,8 @@ def print_result(result: pipeline.RunResult, *, json: bool, engines: Sequence[di
     else:
         print_verdicts(table)
         print_sentences(ship)
+        for line in lint_lines(result.run_dir):
+            say(line)
         for name, reasons in result.unverified.items():
             say(f"{name}: unverified, so not promoted: {reasons[0]}")
         for name, path in result.report.items():

@@ -45,7 +45,7 @@ LABEL_CODE = ("depth/label_quality.py", "depth/teacher.py", "train/pseudo_label.
 SHIP_CODE = ("depth/io_spec.py", "depth/preprocess.py", "artifact/verify.py", "pipeline/ship")
 EXPORT_CODE = (
     *("targets/pt2e.py", "targets/scheme_changes.py", "targets/base.py"),
-    *("targets/int8_layers.py", "targets/int8_record.py"),
+    *("targets/int8_layers.py", "targets/int8_record.py", "targets/op_lint.py", "targets/activation_range.py"),
     *("quantize/input_check.py", "quantize/layer_check.py", "evaluate/input_path.py"),
     "pipeline/steps/export_checks.py",
 )

@@ -71,6 +71,18 @@ def sentences(run_dir: Path) -> list[str]:
     return [target.headline for target in ship_table(summary.verdicts, summary.promoted, summary.seeds).targets]
 
 
+def lint_lines(run_dir: Path) -> list[str]:
+    """What the lint of operators found, one line an artifact. Raises UsageError when run_dir is no run folder."""
+    lines = []
+    for artifact in summarise(run_dir).artifacts:
+        for check in artifact.checks:
+            found = check.figures.get("findings") if check.name == "op-lint" else None
+            if found:
+                words = ", ".join(f"{f['count']}x {f['rule']}" + ("!" * (f["severity"] == "error")) for f in found)
+                lines.append(f"{artifact.target} {artifact.precision}: op lint: {words}")
+    return lines
+
+
 def render(template: str, summary: RunSummary, *, grid: Grid | None = None) -> str:
     """Fill one of datk.report's templates; everything is escaped for the format the template writes."""
     return str(

@@ -93,7 +93,7 @@ def run(
     sbom = write_sbom(stage.out, contract, chain, tools=("torch", *target.tools))
     kits = write_kits(stage.out, contract)
     shutil.copyfile(verify.__file__, stage.out / "verify.py")
-    checks = result.checks | common_checks(target, checkpoint, module, floating, result, images)
+    checks = result.checks | common_checks(target, checkpoint, module, floating, result, images, options)
     failed = [f"{name}: {check['detail']}" for name, check in checks.items() if check["status"] == "failed"]
     return Outcome(
         contract=contract,

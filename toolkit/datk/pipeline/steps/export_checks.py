@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datk.depth.io_spec import Contract
+from datk.targets import op_lint
 from datk.targets.base import BuildResult, Target
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ def common_checks(
     floating: nn.Module,
     result: BuildResult,
     images: Sequence[NDArray[np.uint8]],
+    options: Any = None,
 ) -> dict[str, dict[str, Any]]:
-    """What every target is asked alike: the input as the artifact reads it; of int8 also calibration and layers."""
+    """What every target is asked alike: its operators, the input as it reads it; of int8 also calibration and layers.
+
+    options: the target's own, as its build had them.
+    """
     from torch.fx import GraphModule
 
     from datk.evaluate.input_path import check_input_path
@@ -32,7 +37,7 @@ def common_checks(
     from datk.quantize.input_check import check_calibration_input
     from datk.quantize.layer_check import check_layers
 
-    checks: dict[str, dict[str, Any]] = {}
+    checks: dict[str, dict[str, Any]] = {op_lint.NAME: _op_lint(target, result, images, options)}
     if isinstance(module, GraphModule):
         checks["calibration-input"] = check_calibration_input(module.meta.get(RECORD, []), images)
         checks["int8-layers"] = check_layers(module, floating, images, input_form=target.input_form)
@@ -45,6 +50,15 @@ def common_checks(
     finally:
         runner.close()
     return checks
+
+
+def _op_lint(target: Target, result: BuildResult, images: Sequence[NDArray[np.uint8]], options: Any) -> dict[str, Any]:
+    if target.op_lint is None:
+        return {"status": "not_measured", "detail": f"target '{target.name}' has no lint of operators"}
+    request = op_lint.LintRequest(
+        artifact=result.artifact, contract=result.contract, photos=images, options=options, checks=result.checks
+    )
+    return op_lint.record(target.load(target.op_lint)(request))
 
 
 def _float_net(checkpoint: Checkpoint, contract: Contract) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
