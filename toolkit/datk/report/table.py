@@ -106,6 +106,7 @@ LABELS = {
         "arithmetic in float"
     ),
     "litert-cpu": "the LiteRT runtime on this machine's CPU, running the very file; not a phone",
+    "executorch-cpu": "ExecuTorch's runtime with XNNPACK on this machine's CPU, running the very file; not a phone",
     "coreml": "Core ML on this Mac",
     "coreml-reference": "datk's evaluator of the saved package; not Core ML, not a device",
     "tensorrt-rtx-gpu": "NVIDIA TensorRT-RTX on this machine's GPU, running the very engine",
