@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,16 @@ def check_rtx_build(model: Path, contract: Contract) -> dict[str, Any]:
     return {"status": "passed", "detail": detail, **figures}
 
 
-def run_rtx(model: Path, engine: Path | None = None) -> dict[str, Any]:
+def run_rtx(model: Path, engine: Path | None = None, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """Parse and build an ONNX file with TensorRT-RTX in a process of its own; what rtx_probe.py says of it.
 
-    engine: where to keep what was built; it appears whole or not at all. A process that dies is {"ok": False} with the
-    last line it wrote.
+    engine: where to keep what was built, for every compute capability but left_out; it appears whole or not at all.
+    A process that dies is {"ok": False} with the last line it wrote.
     """
     with tempfile.TemporaryDirectory() as folder:
         result, made = Path(folder) / "result.json", Path(folder) / "engine"
         program = Path(__file__).with_name("rtx_probe.py")
-        kept = [str(made)] if engine is not None else []
+        kept = [str(made), ",".join(left_out)] if engine is not None else []
         ran = subprocess.run(
             [sys.executable, str(program), str(model.resolve()), str(result), *kept],
             capture_output=True, text=True, errors="replace", cwd=folder, check=False,

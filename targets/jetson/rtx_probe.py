@@ -1,10 +1,10 @@
 """Run as a program: parse and build an ONNX file with tensorrt_rtx, write what it said as JSON.
 
-    python rtx_probe.py MODEL.onnx RESULT.json [ENGINE]
+    python rtx_probe.py MODEL.onnx RESULT.json [ENGINE [SM75,...]]
 
 A program of its own because the library writes to the terminal and could take the process down.
 Needs no GPU. Without ENGINE it builds for SM86 (Ampere), the nearest it knows to Orin (SM87), and keeps nothing; with
-ENGINE for every compute capability it knows, in one file.
+ENGINE for every compute capability it knows but those named last, in one file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 NEAREST_TO_ORIN = ["SM86"]
 
 
-def probe(model: bytes, engine_file: Path | None = None) -> dict[str, Any]:
+def probe(model: bytes, engine_file: Path | None = None, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """Parse into a strongly typed network and build. Returns ok, errors, engine_bytes, capabilities and versions."""
     import tensorrt_rtx as trt
 
@@ -34,7 +34,7 @@ def probe(model: bytes, engine_file: Path | None = None) -> dict[str, Any]:
     log = Log()
     started = time.perf_counter()
     known = [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
-    wanted = NEAREST_TO_ORIN if engine_file is None else known
+    wanted = NEAREST_TO_ORIN if engine_file is None else [name for name in known if name not in left_out]
     result: dict[str, Any] = {
         "ok": False,
         "version": trt.__version__,
@@ -74,4 +74,5 @@ def _described(tensor: Any) -> list[Any]:
 
 if __name__ == "__main__":
     kept = Path(sys.argv[3]) if len(sys.argv) > 3 else None
-    Path(sys.argv[2]).write_text(json.dumps(probe(Path(sys.argv[1]).read_bytes(), kept)), encoding="utf-8")
+    without = tuple(sys.argv[4].split(",")) if len(sys.argv) > 4 else ()
+    Path(sys.argv[2]).write_text(json.dumps(probe(Path(sys.argv[1]).read_bytes(), kept, without)), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from datk.targets.rtx.twin import check_twin
 
 ENGINE = "model.rtx"
 SOURCE = "model.onnx"
+LEFT_OUT = {"fp32": ("SM75",)}
+"""Precision -> GPUs the builder has no kernels for: of Turing it says "FP32 GEMM is not supported" (1.7.1)."""
 
 
 def build(request: BuildRequest) -> BuildResult:
@@ -41,7 +44,7 @@ def build(request: BuildRequest) -> BuildResult:
     stamp(typed, contract, request.metadata)
     source, engine = request.out / SOURCE, request.out / ENGINE
     save_checked(typed, source)
-    said = compile_engine(source, engine)
+    said = compile_engine(source, engine, LEFT_OUT.get(request.precision, ()))
     if problem := edges_problem(said, contract):
         raise TargetError(f"{engine}: {problem}")
     checks: dict[str, dict[str, Any]] = {"engine": _engine_record(said)}
@@ -54,9 +57,12 @@ def build(request: BuildRequest) -> BuildResult:
     return BuildResult(artifact=engine, contract=contract, extra_files=(source,), checks=checks)
 
 
-def compile_engine(source: Path, engine: Path) -> dict[str, Any]:
-    """Build source into engine in a process of its own; what it said. Raises TargetError in NVIDIA's words."""
-    said = run_rtx(source, engine)
+def compile_engine(source: Path, engine: Path, left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Build source into engine in a process of its own; what it said. Raises TargetError in NVIDIA's words.
+
+    left_out: compute capabilities the engine shall not serve.
+    """
+    said = run_rtx(source, engine, left_out)
     if not said["ok"]:
         words = "\n".join(said["errors"]) or "it gave no reason"
         raise TargetError(f"TensorRT-RTX refused {source.name} ({said['stage']}): {words}")

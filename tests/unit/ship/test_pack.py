@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import datk
 from datk.artifact import verify
 from datk.artifact.files import write_json
 from datk.artifact.manifest import Manifest, Metric, OutputRef, Verdict, Weights, read_manifest, write_manifest
@@ -200,7 +202,8 @@ def test_a_whole_export_of_two_sizes_is_packed_verifies_and_passes_its_kits(tmp_
     """From the command line, with the real compilers of both formats that have entry points."""
     command = [sys.executable, "-m", "datk", "export", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "r")]
     command += ["--target", "tflite", "--target", "coreml", "--precision", "fp16", "--input-size", "56x98,70x70"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    path = os.environ | {"PYTHONPATH": str(Path(datk.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=path)
     assert done.returncode == 0, done.stderr
     for name, share in (("tflite", 0.6), ("coreml", 0.6)):
         folder = tmp_path / "r" / f"67-pack-{name}-fp16"

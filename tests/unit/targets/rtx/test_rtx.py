@@ -82,6 +82,8 @@ def test_one_engine_for_every_gpu_is_built_without_one_and_repeats_its_bytes(tmp
     assert said["compute_capabilities"] == here.capabilities() and "SM75" in said["compute_capabilities"]
     assert (tmp_path / "a.rtx").read_bytes() == (tmp_path / "b.rtx").read_bytes()
     assert (tmp_path / "a.rtx").stat().st_size == said["engine_bytes"]
+    fewer = compile_engine(source, tmp_path / "c.rtx", ("SM75", "SM80"))
+    assert fewer["compute_capabilities"] == [c for c in here.capabilities() if c not in ("SM75", "SM80")]
     assert capfd.readouterr() == ("", "")
 
 
