@@ -10,6 +10,7 @@ import typer
 from datk.cli import quantize_seeds
 
 if TYPE_CHECKING:
+    from datk.config.qat_section import QatSection
     from datk.quantize.sensitivity_map import SensitivityMap
 
 HELP = """Quantise weights to int8 with NNCF for a target, without compiling them.
@@ -37,8 +38,15 @@ def command(
     search: Annotated[
         bool, typer.Option("--search", help="Try int8 schemes, each exported and judged, until one is worth shipping.")
     ] = False,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Train the student under the target's int8 first, 10 minutes by default.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="With --qat: so many training steps, no budget.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="With --search: begin no further try after e.g. 90m; the same line goes on.")
+        str | None,
+        typer.Option(
+            help="With --search: begin no further try after e.g. 90m; the same line goes on. With --qat: time to train."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even when nothing changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages with hit or miss; run nothing.")] = False,
@@ -58,13 +66,17 @@ def command(
 
     if target is None:
         raise UsageError("datk quantize: no target", hint="datk quantize --target tflite; see `datk targets list`")
+    if search and qat:
+        raise UsageError("--qat does not go with --search", hint="training is the last rung of the search")
+    if steps is not None and (budget is not None or not qat):
+        raise UsageError("--steps goes with --qat, in the place of --budget")
     if search and force:
         raise UsageError("--force does not go with --search", hint="delete RUN/search-TARGET.json to search anew")
     if search:
         _search(target, checkpoint, input_size, calibration, budget, dry_run=dry_run, json=json)
         return
-    if budget is not None:
-        raise UsageError("--budget goes with --search")
+    if budget is not None and not qat:
+        raise UsageError("--budget goes with --search or --qat")
     plan = plan_export(
         ExportRequest(
             targets=(target,),
@@ -72,6 +84,7 @@ def command(
             precisions=("int8",),
             input_sizes=(parse_size(input_size),) if input_size else (),
             calibration=calibration,
+            qat=_qat_section(steps, budget) if qat else None,
         )
     )
     for line in plan.said:
@@ -84,10 +97,23 @@ def command(
         result = pipeline.run(plan.recipe, plan.run_dir, selection, reporter=terminal, keep=plan.whole)
     raise_failures(result)
     folder = result.run_dir / f"40-quantize-{target}"
+    learnt = result.run_dir / f"38-qat-{target}" / "student.safetensors"
     if json:
-        print_json({"program": str(folder / "program.pt2"), "manifest": str(folder / "manifest.json")})
+        told = {"program": str(folder / "program.pt2"), "manifest": str(folder / "manifest.json")}
+        print_json(told | ({"weights": str(learnt)} if qat else {}))
     else:
+        if qat:
+            say(f"weights that learnt under int8, in float: {learnt}")
         say(f"quantised program: {folder / 'program.pt2'}")
+
+
+def _qat_section(steps: int | None, budget: str | None) -> QatSection:
+    from datk.config.qat_section import QatSection
+    from datk.pipeline.distill import EMBEDDED_BUDGET_S, parse_budget
+
+    if steps is not None:
+        return QatSection(steps=steps)
+    return QatSection(budget_s=parse_budget(budget) if budget else EMBEDDED_BUDGET_S)
 
 
 def _search(
@@ -104,11 +130,11 @@ def _search(
     from datk.cli.console import print_json, print_table, reporter, say
     from datk.depth.preprocess import parse_size
     from datk.pipeline.distill import parse_budget
-    from datk.pipeline.scheme_search import SearchRequest, gaining, mending, search
+    from datk.pipeline.scheme_search import LEARNING, SearchRequest, gaining, mending, search
 
     if dry_run:
         chosen = targets.get(target)
-        rungs = [r.name for r in (*gaining(chosen), *mending(chosen))]
+        rungs = [r.name for r in (*gaining(chosen), *mending(chosen), LEARNING)]
         if json:
             print_json(rungs)
         else:

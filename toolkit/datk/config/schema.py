@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from datk.config.data_section import SetSection, check_shares
 from datk.config.metric_section import MetricSection
+from datk.config.qat_section import QatSection
 from datk.config.section import Bucket, size_from_value
 from datk.config.train_sections import PseudoLabelSection, StudentSection, TeacherSection
 from datk.depth.io_spec import Size
@@ -141,6 +142,8 @@ class TargetSection(Section):
     """Several sizes instead of one: an artifact each, a photograph goes to the nearest aspect."""
     scheme: SchemeSection | None = None
     """Another int8 than the target's own; `datk quantize --search` finds one. None = the target's."""
+    qat: QatSection | None = None
+    """Fine-tune the float student under this target's int8 before it is quantised. None = post-training alone."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Checked against the target's own Options model."""
 

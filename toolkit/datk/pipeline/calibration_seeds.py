@@ -23,8 +23,8 @@ from datk.measure.device import host_info
 from datk.pipeline.runs import STUDENT, newest_run
 from datk.pipeline.stage import Reporter, source_digest
 from datk.pipeline.steps import weights
+from datk.pipeline.steps.calibration import FEWEST
 from datk.pipeline.steps.photos import photo_set
-from datk.pipeline.steps.quantize import FEWEST
 from datk.pipeline.steps.weights import trained_size
 from datk.targets.base import Target
 

@@ -36,8 +36,8 @@ from datk.pipeline.build_stage import part_of
 from datk.pipeline.execute import locked
 from datk.pipeline.runs import STUDENT, newest_run
 from datk.pipeline.stage import Reporter, source_digest
+from datk.pipeline.steps.calibration import FEWEST
 from datk.pipeline.steps.photos import PhotoSet, PhotoSource, photo_set
-from datk.pipeline.steps.quantize import FEWEST
 from datk.pipeline.steps.teacher import spec_of
 from datk.pipeline.steps.weights import trained_size
 from datk.pipeline.teachers import open_teacher

@@ -11,6 +11,7 @@ from datk import targets
 from datk.artifact.files import sha256_file
 from datk.artifact.manifest import FILE_NAME
 from datk.config.load import load_recipe, recipe_from_dict
+from datk.config.qat_section import QatSection
 from datk.config.schema import CheckpointsSection, Recipe, SchemeSection, TargetSection
 from datk.depth.io_spec import Size
 from datk.errors import CheckpointError, DataError, UsageError
@@ -47,6 +48,8 @@ class ExportRequest:
     """A map that `datk quantize sensitivity` measured on the very weights."""
     keep_float: int = 4
     """How many of its most sensitive layers every int8 scheme leaves in float."""
+    qat: QatSection | None = None
+    """Train under each target's int8 first. None: as the run's recipe has it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def _section(name: str, request: ExportRequest) -> TargetSection:
         precisions=request.precisions or None,
         input_size=sizes[0] if len(sizes) == 1 else None,
         buckets=sizes if len(sizes) > 1 else (),
+        qat=request.qat,
     )
 
 
@@ -170,8 +174,8 @@ def _from_run(
                 f"{flag} goes with --checkpoint", hint="an export of a run uses that run's own teacher and folder"
             )
     kept = load_recipe(run_dir / "00-recipe.yaml")
-    schemes = {s.name: s.scheme for s in kept.targets}
-    sections = tuple(_sparing(s.model_copy(update={"scheme": schemes.get(s.name)}), layers) for s in sections)
+    before = {s.name: s for s in kept.targets}
+    sections = tuple(_sparing(_as_quantised_before(s, before.get(s.name)), layers) for s in sections)
     others = request.calibration is None  # other calibration photographs are no reason to quantise the others anew
     sections = tuple(_beside_what_is_built(s, kept, run_dir, quantised=others) for s in sections)
     update: dict[str, Any] = {"targets": sections, "checkpoints": _own_copies(kept, run_dir)}
@@ -188,6 +192,13 @@ def _from_run(
     whole = recipe.model_copy(update={"targets": merged, "checkpoints": kept.checkpoints})
     said = [f"no --checkpoint: the student of {run_dir}"] if request.run is None else []
     return ExportPlan(recipe, whole, run_dir, Selection(first="validate-student"), said)
+
+
+def _as_quantised_before(section: TargetSection, before: TargetSection | None) -> TargetSection:
+    """With the scheme, and unless another is asked for the training under it, that the run has for this target."""
+    if before is None:
+        return section
+    return section.model_copy(update={"scheme": before.scheme, "qat": section.qat or before.qat})
 
 
 def _beside_what_is_built(section: TargetSection, kept: Recipe, run_dir: Path, *, quantised: bool) -> TargetSection:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from datk import targets
 from datk.artifact.files import sha256_file
-from datk.config.schema import Recipe, SchemeSection, TargetSection
+from datk.config.qat_section import QatSection
+from datk.config.schema import PhotosSection, Recipe, SchemeSection, TargetSection
 from datk.config.train_sections import OPERATIONAL, StudentSection
 from datk.data.calibration_set import INDEX, is_calibration_set
 from datk.data.sources import open_images
@@ -27,6 +28,7 @@ from datk.pipeline.steps import (
     labels,
     metric,
     pack,
+    qat,
     quantize,
     student,
     synthetic,
@@ -251,7 +253,9 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
     for size in sizes:
         suffix = f"-{size[0]}x{size[1]}" if len(sizes) > 1 else ""
         if any(p == "int8" for p in precisions):
-            own.append(_quantize(target, size, section.scheme, suffix))
+            if section.qat is not None:
+                own.append(_qat(target, size, section.qat, section.scheme, recipe.photos, suffix))
+            own.append(_quantize(target, size, section.scheme, suffix, learnt=section.qat is not None))
         built = [_artifact_stages(recipe, section, target, p, size, sizes, options, teachers) for p in precisions]
         own += [stage for pair in built for stage in pair]
         members = [
@@ -317,7 +321,9 @@ def _artifact_stages(
     several = len(sizes) > 1
     name = f"{target.name}-{precision}" + (f"-{size[0]}x{size[1]}" if several else "")
     quantize_stage = f"40-quantize-{target.name}" + (f"-{size[0]}x{size[1]}" if several else "")
-    quantized = (quantize_stage,) if precision == "int8" else ()
+    learnt = (qat.PREFIX + quantize_stage.removeprefix("40-quantize-"),) if section.qat is not None else ()
+    quantized = (*learnt, quantize_stage) if precision == "int8" else ()
+    learnt = learnt if precision == "int8" else ()
     section_of_export = {
         "target": target.name,
         "precision": precision,
@@ -349,7 +355,7 @@ def _artifact_stages(
             section={**_dump(recipe.validation), "validation": recipe.photos.validation}
             | {"count": recipe.photos.validation_count}
             | ({"not_run": reason} if (reason := target.cannot_run()) else {}),
-            needs=("30-student", f"50-export-{name}", *teachers),
+            needs=("30-student", f"50-export-{name}", *learnt, *teachers),
             tools=("torch", "numpy", *target.tools),
             code=("evaluate", "depth", "models", "pipeline/bucket_cost.py", *_rooms_of(target)),
         ),
@@ -395,14 +401,36 @@ def _calibration_taken(recipe: Recipe, folder: Path) -> Stage:
     )
 
 
-def _quantize(target: Target, size: Size, changes: SchemeSection | None, suffix: str = "") -> Stage:
+def _qat(
+    target: Target, size: Size, section: QatSection, changes: SchemeSection | None, photos: PhotosSection, suffix: str
+) -> Stage:
+    files = () if photos.images == "builtin" else (_images_ref("photos", photos.images),)
+    return Stage(
+        name=f"{qat.PREFIX}{target.name}{suffix}",
+        verb="qat",
+        title=f"train under {target.name}'s int8 at {size[0]}x{size[1]}",
+        run=partial(qat.run, target, size, section, changes, photos),
+        section={"target": target.name, "input_size": list(size), "images": photos.images}
+        | {"qat": section.model_dump(mode="json", exclude={"checkpoint_every_s"}), "validation": photos.validation}
+        | _changes(changes),
+        needs=("30-student", calibration.NAME),
+        files=files,
+        together=True,
+        tools=("torch", "torchao", "nncf", "numpy", "opencv-python-headless"),
+        code=("models", "quantize", "losses", "train", "depth/preprocess.py", *_rooms_of(target), *SCHEME_CODE),
+    )
+
+
+def _quantize(
+    target: Target, size: Size, changes: SchemeSection | None, suffix: str = "", *, learnt: bool = False
+) -> Stage:
     return Stage(
         name=f"40-quantize-{target.name}{suffix}",
         verb="quantize",
         title=f"quantise with NNCF for {target.name} at {size[0]}x{size[1]}",
         run=partial(quantize.run, target, size, changes),
         section={"target": target.name, "input_size": list(size)} | _changes(changes),
-        needs=("30-student", calibration.NAME),
+        needs=("30-student", *((f"{qat.PREFIX}{target.name}{suffix}",) if learnt else ()), calibration.NAME),
         tools=("torch", "torchao", "nncf"),
         code=("models", "quantize", "depth/preprocess.py", *_rooms_of(target), *SCHEME_CODE),
         apart=True,

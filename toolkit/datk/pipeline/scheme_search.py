@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from datk import targets
 from datk.artifact.files import sha256_json
 from datk.artifact.manifest import read_manifest
+from datk.config.qat_section import QatSection
 from datk.config.schema import Recipe, SchemeSection
 from datk.depth.io_spec import Size
 from datk.errors import EnvironmentLacks, UsageError
@@ -34,7 +35,17 @@ if TYPE_CHECKING:
 
 WORST_LAYERS = (1, 2, 4, 8, 16)
 """How many of the most sensitive layers go back to float, rung by rung."""
-CODE = ("quantize", "targets/pt2e.py", "targets/scheme_changes.py", "pipeline/scheme_search.py", *VERDICT_CODE)
+QAT_BUDGET_S = 600.0
+"""Seconds of the last rung's training."""
+CODE = (
+    "quantize",
+    "train",
+    "losses",
+    "targets/pt2e.py",
+    "targets/scheme_changes.py",
+    "pipeline/scheme_search.py",
+    *VERDICT_CODE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +70,13 @@ class Rung:
     precision: str = "int8"
     scheme: SchemeSection | None = None
     widest: bool = False
+    qat: QatSection | None = None
+    """Train under the scheme first."""
 
 
 OWN = Rung(name="the target's own scheme", widest=True)
+LEARNING = Rung(name="trained under the target's own scheme", widest=True, qat=QatSection(budget_s=QAT_BUDGET_S))
+"""Quantisation-aware training, distilled from the float student."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +190,15 @@ class _Search:
         cheap = mending(self.target)
         yield from cheap
         yield from mending(self.target, self._sensitivity())[len(cheap) :]
+        yield LEARNING
 
     def attempt(self, rung: Rung) -> Tried:
         """Build, judge and record one rung."""
         self.reporter.note(f"rung: {rung.name}")
         began = time.monotonic()
         result = self.build(rung)
-        refused = [words for stage, words in result.failures.items() if rung.precision in stage or "quantize" in stage]
+        kinds = (rung.precision, "quantize", "qat")
+        refused = [words for stage, words in result.failures.items() if any(kind in stage for kind in kinds)]
         outcome: Outcome = "failed"
         if refused:
             words = refused[0]
@@ -191,6 +208,7 @@ class _Search:
             name=rung.name,
             precision=rung.precision,
             scheme=rung.scheme.model_dump(mode="json", exclude_none=True) if rung.scheme else None,
+            qat=rung.qat.model_dump(mode="json", exclude_none=True) if rung.qat else None,
             outcome=outcome,
             words=words,
             seconds=round(time.monotonic() - began, 1),
@@ -225,7 +243,7 @@ class _Search:
                 allow_few=request.allow_few,
             )
         )
-        recipe, whole = (_with(r, self.target.name, rung.scheme) for r in (plan.recipe, plan.whole))
+        recipe, whole = (_with(r, self.target.name, rung) for r in (plan.recipe, plan.whole))
         return replace(plan, recipe=recipe, whole=whole)
 
     def _key(self, recipe: Recipe) -> str:
@@ -254,6 +272,7 @@ def _judged(folder: Path, precision: str) -> tuple[Outcome, str]:
     return ("worse" if worse else "no gain"), row.words
 
 
-def _with(recipe: Recipe, target: str, scheme: SchemeSection | None) -> Recipe:
-    sections = tuple(s.model_copy(update={"scheme": scheme}) if s.name == target else s for s in recipe.targets)
+def _with(recipe: Recipe, target: str, rung: Rung) -> Recipe:
+    changes = {"scheme": rung.scheme, "qat": rung.qat}
+    sections = tuple(s.model_copy(update=changes) if s.name == target else s for s in recipe.targets)
     return recipe.model_copy(update={"targets": sections})

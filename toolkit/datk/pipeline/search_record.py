@@ -23,6 +23,8 @@ class Tried(BaseModel):
     precision: str
     scheme: dict[str, Any] | None
     """The recipe's section targets[].scheme; None: the target's own scheme."""
+    qat: dict[str, Any] | None = None
+    """The recipe's section targets[].qat; None: nothing was trained."""
     outcome: Outcome
     """no gain: accuracy holds, but it is not worth it. worse: a gate failed or it loses more than the rule allows."""
     words: str

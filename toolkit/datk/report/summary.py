@@ -30,6 +30,7 @@ ROUTE = {
 }
 """Stages every full run has, in order. Quantise, export and validate come once per target and precision."""
 _PREFIXES = {
+    "38-qat-": "Train under int8 of",
     "40-quantize-": "Quantise",
     "50-export-": "Export",
     "60-validate-": "Validate",

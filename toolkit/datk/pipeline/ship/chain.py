@@ -20,6 +20,8 @@ ROLES = {
     "30-student": "weights",
     "35-calibration": "calibration photographs",
 }
+LEARNT = "38-qat-"
+"""Stages of weights that learnt under a target's int8."""
 NOT_NAMED = "unknown: the file names none; the published weights of its size are {licence}"
 
 
@@ -110,7 +112,7 @@ def _teacher_link(spec: str) -> Link:
 
 
 def _links(name: str, manifest: Manifest) -> Iterator[Link]:
-    role = ROLES.get(name, name)
+    role = "weights" if name.startswith(LEARNT) else ROLES.get(name, name)
     for weights in manifest.weights:
         licence = weights.licence
         if "format" in manifest.facts and not _names_its_licence(str(manifest.facts["format"])):

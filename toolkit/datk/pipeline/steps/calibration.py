@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NAME = "35-calibration"
 FILE = "calibration.json"
 LABELS = "labels"
+FEWEST = 8
+"""Photographs below which no range is believed; 100 to 300 are what the literature uses."""
 SPARE = 1.25
 """Candidates labelled per photograph wanted, so that those left out are replaced."""
 

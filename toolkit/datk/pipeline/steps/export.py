@@ -19,7 +19,7 @@ from datk.pipeline.ship.kits import write_kits
 from datk.pipeline.ship.notice import write_notice
 from datk.pipeline.ship.sbom import write_sbom
 from datk.pipeline.stage import Outcome, StageRun
-from datk.pipeline.steps import weights
+from datk.pipeline.steps import qat, weights
 from datk.pipeline.steps.export_checks import common_checks
 from datk.pipeline.steps.photos import photo_set
 from datk.targets.base import BuildRequest, BuildResult, Target
@@ -46,7 +46,7 @@ def run(
     from datk.artifact.files import size_bytes
     from datk.models.deployment import deployment_module
 
-    checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
+    checkpoint = weights.read(stage.folder(qat.source_of(stage)) / qat.FILE)
     spec = checkpoint.net.encoder_spec
     target.check_encoder(spec.family if spec else None, precision)
     floating = deployment_module(checkpoint.net, size, target.input_form)
@@ -60,7 +60,7 @@ def run(
         scheme = changed(target.load(str(target.scheme))(), changes)
     held_out = photo_set(photos.validation, "validation", photos.validation_count, seed=stage.seed)
     images = [bucket_image(read_image(p), size) for p in held_out.paths]
-    student = stage.manifest("30-student")
+    student = stage.manifest(qat.source_of(stage))
     result: BuildResult = target.load(target.build)(
         BuildRequest(
             module=module,

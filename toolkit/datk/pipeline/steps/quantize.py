@@ -11,15 +11,13 @@ from datk.config.schema import SchemeSection
 from datk.depth.io_spec import Size
 from datk.depth.preprocess import bucket_image, read_image
 from datk.pipeline.stage import Outcome, StageRun
-from datk.pipeline.steps import calibration, weights
+from datk.pipeline.steps import calibration, qat, weights
 from datk.targets.base import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "program.pt2"
-FEWEST = 8
-"""Calibration photographs below which no range is believed; 100 to 300 are what the literature uses."""
 COMPARED = 8
 """Calibration photographs on which both nets are held against the pseudo-labels."""
 
@@ -27,17 +25,21 @@ COMPARED = 8
 def run(target: Target, size: Size, changes: SchemeSection | None, stage: StageRun) -> Outcome:
     """Quantise the float student for one target at one bucket, calibrated on the set of stage 35 at that bucket.
 
-    changes: of the recipe, to the target's own scheme.
+    changes: of the recipe, to the target's own scheme. Weights that learnt under it (stage 38) take the student's
+    place, and then the biases stay as they learnt.
     """
     from datk.models.deployment import deployment_module
     from datk.quantize.agreement import label_agreement
     from datk.quantize.calibration import input_tensor
+    from datk.quantize.fake import learnable_scheme
     from datk.quantize.program import save_program
     from datk.quantize.ptq import quantize_module
     from datk.targets.scheme_changes import changed
 
     assert target.scheme is not None
-    checkpoint = weights.read(stage.folder("30-student") / "student.safetensors")
+    source = qat.source_of(stage)
+    checkpoint = weights.read(stage.folder(source) / qat.FILE)
+    scheme = changed(target.load(target.scheme)(), changes)
     found = calibration.read_set(stage.folder(calibration.NAME))
     images = [bucket_image(read_image(p.image), size) for p in found]
     taken = stage.manifest(calibration.NAME).facts.get("calibration_set")
@@ -52,11 +54,11 @@ def run(target: Target, size: Size, changes: SchemeSection | None, stage: StageR
     program = quantize_module(
         module,
         images,
-        changed(target.load(target.scheme)(), changes),
+        learnable_scheme(scheme) if source.startswith(qat.PREFIX) else scheme,
         input_form=target.input_form,
         input_size=size,
         seed=stage.seed,
-        min_images=FEWEST,
+        min_images=calibration.FEWEST,
         names=[p.name for p in found],
         progress=stage.reporter.progress,
     )
@@ -73,7 +75,7 @@ def run(target: Target, size: Size, changes: SchemeSection | None, stage: StageR
             "float_label_r": _median(floating),
             "int8_label_r": _median(quantised),
         },
-        facts={"target": target.name, "input_size": list(size), "files": [p.name for p in found]},
+        facts={"target": target.name, "input_size": list(size), "files": [p.name for p in found], "weights": source},
     )
 
 

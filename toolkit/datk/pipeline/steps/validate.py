@@ -24,6 +24,7 @@ from datk.pipeline.measuring import (
 )
 from datk.pipeline.reference import float_net, reference, teacher_reference
 from datk.pipeline.stage import Outcome, StageRun
+from datk.pipeline.steps import qat
 from datk.pipeline.steps.photos import PhotoSet, photo_set
 from datk.pipeline.steps.teacher import spec_of
 from datk.targets.base import Target
@@ -69,7 +70,7 @@ def artifact(
         measured.metrics |= bucket_cost(*weights, runner.input_size, tuple(held_out.paths))
         facts: dict[str, Any] = {"target": target.name, "precision": precision, "label": runner.label}
         said, divergence = explain_rejection(
-            path, target, stage.folder(STUDENT) / "student.safetensors", measured.details, setting.photos
+            path, target, stage.folder(qat.source_of(stage)) / qat.FILE, measured.details, setting.photos
         )
         if divergence and measured.verdict is not None:
             measured.verdict.reasons.extend(said)
