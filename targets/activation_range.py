@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datk.targets.op_lint import Finding, Rule
 from datk.targets.trace import Trace, TracedTensor
 
 HALF_LIMIT = 6.5e4 / 4
@@ -32,6 +33,30 @@ def largest_values(
                 here = here if np.isfinite(here) else float("inf")
                 largest[name] = max(largest.get(name, 0.0), here)
     return largest
+
+
+def too_large_for_half(
+    trace: Trace,
+    photos: Sequence[NDArray[np.uint8]],
+    rule: Rule,
+    *,
+    without: Collection[str],
+    layer: Callable[[str], str] = str,
+) -> list[Finding]:
+    """A finding for every tensor that reaches HALF_LIMIT, the largest first; trace is closed.
+
+    layer: how a tensor's name is told.
+    """
+    made = {t.name: t.made_by for t in trace.tensors}
+    try:
+        ranges = largest_values(trace, photos, without=without)
+    finally:
+        trace.close()
+    return [
+        Finding(rule=rule, op=made[name], where=layer(name), said=f"reaches {value:.4g}")
+        for name, value in sorted(ranges.items(), key=lambda item: -item[1])
+        if value >= HALF_LIMIT
+    ]
 
 
 def _chunks(tensors: Sequence[TracedTensor]) -> Iterator[list[str]]:

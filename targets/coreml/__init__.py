@@ -17,5 +17,6 @@ TARGET = Target(
     input_form="nchw_float",
     stand_ins={"coreml-reference": "datk's evaluator is not Core ML"},
     tracer=".trace:open_trace",
+    op_lint=".op_lint:lint",
     tools=("coremltools", "torch", "nncf", "torchao"),
 )

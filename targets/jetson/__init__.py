@@ -21,5 +21,6 @@ TARGET = Target(
     device_build=".on_device:device_build",
     device_runtime="tensorrt",
     builds_on=("onnx",),
+    op_lint=".op_lint:lint",
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

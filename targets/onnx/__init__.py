@@ -17,5 +17,6 @@ TARGET = Target(
     latency_runner=".runner:open_for_latency",
     profiler=".profile:op_times",
     tracer=".trace:open_trace",
+    op_lint=".op_lint:lint",
     tools=("torch", "onnx", "onnxscript", "nncf"),
 )

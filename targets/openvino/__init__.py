@@ -17,5 +17,6 @@ TARGET = Target(
     profiler=".profile:op_times",
     tracer=".trace:open_trace",
     builds_on=("onnx",),
+    op_lint=".op_lint:lint",
     tools=("torch", "onnx", "onnxscript", "nncf", "openvino"),
 )

@@ -16,5 +16,6 @@ TARGET = Target(
     not_here=".here:not_here",
     no_profile="datk reads no times of an engine's layers",
     builds_on=("onnx", "jetson"),
+    op_lint=".op_lint:lint",
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

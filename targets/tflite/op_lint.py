@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from datk.targets.activation_range import HALF_LIMIT, largest_values
+from datk.targets.activation_range import too_large_for_half
 from datk.targets.op_lint import Finding, LintRequest, OpLint, Rule
 from datk.targets.tflite import op_rules as rules
 from datk.targets.tflite.flatbuffer import parse
@@ -63,7 +63,13 @@ def lint(request: LintRequest) -> OpLint:
     found = [finding for op in operators for finding in findings_of(op)]
     missing: dict[str, str] = {}
     if request.photos:
-        found += _too_large(request)
+        found += too_large_for_half(
+            open_trace(request.artifact, request.contract),
+            request.photos,
+            rules.HALF,
+            without=rules.MOVES,
+            layer=layer_of,
+        )
     else:
         missing[rules.HALF.id] = "no photographs"
     if promised:
@@ -196,20 +202,6 @@ def _broadcast(one: Shape, other: Shape) -> str:
     ):
         return ""
     return f"{one} and {other}"
-
-
-def _too_large(request: LintRequest) -> list[Finding]:
-    trace = open_trace(request.artifact, request.contract)
-    try:
-        made = {t.name: t.made_by for t in trace.tensors}
-        ranges = largest_values(trace, request.photos, without=rules.MOVES)
-    finally:
-        trace.close()
-    return [
-        Finding(rule=rules.HALF, op=made[name], where=layer_of(name), said=f"reaches {value:.4g}")
-        for name, value in sorted(ranges.items(), key=lambda item: -item[1])
-        if value >= HALF_LIMIT
-    ]
 
 
 def _promised(finding: Finding) -> Finding:
