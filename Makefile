@@ -21,12 +21,13 @@ lint: $(STAMP)
 	$(BIN)/mypy -p datk
 	$(BIN)/lint-imports
 
-# An ARM64 device in software judges the newest run; needs debootstrap and openssh-server (apt-get).
+# An ARM64 device in software judges the newest run's int8 artifacts; needs debootstrap and openssh-server (apt-get).
 FARM := $(VENV)/arm64
 emulated-device: $(STAMP)
 	PYTHON=$(BIN)/python .ci/emulated-device setup $(FARM)
 	PYTHON=$(BIN)/python .ci/emulated-device start $(FARM)
-	$(BIN)/datk farm run --devices arm64-soft,host --inventory $(FARM)/devices.yaml --rounds 1 --runs 1; \
+	$(BIN)/datk farm run --devices arm64-soft,host --inventory $(FARM)/devices.yaml --precision int8 \
+		--rounds 1 --runs 1 --warmup 0; \
 		code=$$?; .ci/emulated-device stop $(FARM); exit $$code
 
 bench: $(STAMP)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from datk.artifact.files import sha256_file
 from datk.artifact.manifest import InputRef, Manifest, output_ref, read_manifest, write_manifest
-from datk.errors import DataError
+from datk.errors import DataError, UsageError
 from datk.farm.inventory import Device
 from datk.pipeline.farm.brought_back import engine_of, sent_file
-from datk.pipeline.farm.request import Item
+from datk.pipeline.farm.request import FarmRequest, Item, artifacts_asked_for
 from datk.pipeline.farm.scoring import unscored
 from datk.pipeline.runs import Artifact
 
@@ -73,6 +74,18 @@ def test_an_engine_that_is_not_what_was_built_is_refused_with_the_next_command(t
     with pytest.raises(DataError, match="not the file its manifest tells of") as caught:
         sent_file(artifact, ORIN)
     assert "--device orin --force" in (caught.value.hint or "")
+
+
+def test_a_precision_can_be_named_and_one_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for name, precision in (("jetson-fp16", "fp16"), ("onnx-int8", "int8")):
+        folder = exported(tmp_path, name).folder
+        manifest = read_manifest(folder)
+        write_manifest(manifest.model_copy(update={"facts": {**manifest.facts, "precision": precision}}), folder)
+    asked = FarmRequest(devices=(ORIN,), artifacts=(tmp_path,), precisions=("int8",))
+    assert [a.id for a in artifacts_asked_for(asked)[0]] == ["onnx-int8"]
+    with pytest.raises(UsageError, match="no artifact in lut4") as caught:
+        artifacts_asked_for(replace(asked, precisions=("lut4",)))
+    assert "fp16, int8" in (caught.value.hint or "")
 
 
 def test_two_sizes_of_one_precision_are_two_rows(tmp_path: Path) -> None:

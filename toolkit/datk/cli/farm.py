@@ -25,6 +25,9 @@ def run(
     artifacts: Annotated[
         list[Path] | None, typer.Option(help="Run folder, or export folders of one run. Default: the newest run.")
     ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="Only artifacts of this precision; repeat or separate by commas.")
+    ] = None,
     inventory: Inventory = None,
     bench: Annotated[str | None, typer.Option(help="da2k, mini, real4. Default: the recipe's.")] = None,
     data: Annotated[Path | None, typer.Option(help="The benchmark's folder.")] = None,
@@ -59,6 +62,7 @@ def run(
     request = FarmRequest(
         devices=load_inventory(inventory).select(_words(devices)),
         artifacts=tuple(artifacts or ()),
+        precisions=tuple(_words(precision or [])),
         baseline=baseline,
         bench=bench,
         data=data,

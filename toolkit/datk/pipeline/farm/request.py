@@ -34,6 +34,8 @@ class FarmRequest:
     devices: tuple[Device, ...]
     artifacts: tuple[Path, ...] = ()
     """Run folders and export folders. Empty: the newest run."""
+    precisions: tuple[str, ...] = ()
+    """Only artifacts of these. Empty: all."""
     baseline: Path | None = None
     """A run or export folder to compare latency with. None: the float artifact the run's verdict compares with, or
     where there is no verdict the same target's fp32 artifact."""
@@ -77,7 +79,7 @@ class FarmPlan:
 
 def plan_farm(request: FarmRequest) -> FarmPlan:
     """Raises UsageError, DataError or EnvironmentLacks before anything is queued."""
-    artifacts, run_dir, said = _artifacts(request)
+    artifacts, run_dir, said = artifacts_asked_for(request)
     recipe = load_recipe(run_dir / "00-recipe.yaml")
     bench = request.bench or recipe.validation.bench
     data = str(request.data) if request.data else (recipe.validation.data if bench == recipe.validation.bench else None)
@@ -128,7 +130,8 @@ def runtime_of(artifact: Artifact) -> str | None:
     return RUNTIME_OF_TARGET.get(artifact.target) or RUNTIME_OF.get(artifact.path.suffix)
 
 
-def _artifacts(request: FarmRequest) -> tuple[list[Artifact], Path, list[str]]:
+def artifacts_asked_for(request: FarmRequest) -> tuple[list[Artifact], Path, list[str]]:
+    """(artifacts, their one run folder, what was taken by default). Raises UsageError."""
     said = []
     paths = request.artifacts
     if not paths:
@@ -148,7 +151,11 @@ def _artifacts(request: FarmRequest) -> tuple[list[Artifact], Path, list[str]]:
         raise UsageError("the artifacts of one call belong to one run folder", hint="call once for each run")
     run_dir = runs.pop()
     assert run_dir is not None
-    return found, run_dir, said
+    chosen = [a for a in found if not request.precisions or a.precision in request.precisions]
+    if not chosen:
+        there = ", ".join(sorted({a.precision for a in found}))
+        raise UsageError(f"no artifact in {', '.join(request.precisions)}", hint=f"{run_dir} holds {there}")
+    return chosen, run_dir, said
 
 
 def _exported(folder: Path) -> Artifact:
