@@ -272,11 +272,13 @@ def test_an_artifact_nobody_could_run_is_unverified_with_its_reason_and_no_figur
     why = "an engine needs a GPU"
     figures = {n: Metric(value=None, not_measured=why) for n in ("correlation_vs_float_median", "bench_accuracy")}
     export, validate = run_dir / "50-export-rtx-fp16", run_dir / "60-validate-rtx-fp16"
-    stage_of(export, facts={"target": "rtx", "precision": "fp16"})
+    no_lint = {"op-lint": {"status": "not_measured", "detail": "target 'rtx' has no lint of operators"}}
+    stage_of(export, facts={"target": "rtx", "precision": "fp16"}, checks=no_lint)
     verdict = Verdict(status="unverified", reasons=[f"not measured: {why}"])
     stage_of(validate, facts={"target": "rtx", "precision": "fp16", "not_run": why}, verdict=verdict, metrics=figures)
     page = page_of(run_dir)
     assert "1 unverified, since this machine cannot run it" in page.text and why in page.text
+    assert "target 'rtx' has no lint of operators" in page.text
     row = next(r for r in summary_table(run_dir).rows if r.artifact == "rtx fp16")
     assert (row.verdict, row.judged_by) == ("unverified", "nobody yet")
     assert {cell.text for cell in row.cells} <= {"not measured", "–"}
