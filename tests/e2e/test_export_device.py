@@ -21,6 +21,7 @@ from datk.pipeline.runs import artifacts_of
 
 from .farm_run import datk, make_run
 
+pytestmark = pytest.mark.slow  # tests/unit/farm/test_build_job.py holds the builds themselves to the same claims
 STAND_IN = Path(__file__).parents[1] / "unit" / "farm" / "stand_in_tensorrt"
 LINE = ("export", "--run", "runs/net", "--target", "jetson", "--precision", "fp32", "--input-size", "28")
 FEW = ("--images", "photos", "--allow-few")
@@ -92,7 +93,6 @@ def test_an_engine_comes_back_with_its_timings_and_the_export_is_left_as_it_was(
     assert "jetson fp32 @ orin (engine)" in (work / "runs/net/report.md").read_text()
 
 
-@pytest.mark.slow
 def test_the_same_line_again_builds_nothing_and_force_does(work: Path) -> None:
     assert datk(*LINE, *FEW, "--device", "orin") == 0
     rows = Store(work / "runs/.farm").rows(device="orin")
@@ -114,9 +114,9 @@ def test_the_same_line_again_builds_nothing_and_force_does(work: Path) -> None:
         ("broken", 4, "broken fan"),
         ("old", 4, "TensorRT 8.6.2 is older than 10.3"),
         ("known-bad", 3, "known bad: tensorrt 10.3.0.30"),
-        pytest.param("no-gpu", 4, "no usable CUDA device", marks=pytest.mark.slow),
-        pytest.param("refuses", 3, "In node 7: the stand-in refuses", marks=pytest.mark.slow),
-        pytest.param("sim", 0, "simulated device: nothing was run", marks=pytest.mark.slow),
+        pytest.param("no-gpu", 4, "no usable CUDA device"),
+        pytest.param("refuses", 3, "In node 7: the stand-in refuses"),
+        pytest.param("sim", 0, "simulated device: nothing was run"),
     ],
 )
 def test_what_cannot_be_built_is_said_with_the_right_exit_code(
@@ -134,7 +134,6 @@ def test_what_cannot_be_built_is_said_with_the_right_exit_code(
         assert "correlation" in manifest.verdict.reasons[0]
 
 
-@pytest.mark.slow
 def test_a_known_bad_version_that_answers_right_passes_with_the_warning(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,7 +149,6 @@ def test_a_target_that_needs_no_device_and_a_dry_run(work: Path, capsys: pytest.
     assert os.environ.get("PYTHONPATH") is None or str(STAND_IN) not in os.environ["PYTHONPATH"]
 
 
-@pytest.mark.slow
 def test_the_farm_sends_the_engine_to_the_device_that_built_it_and_its_history_says_so(work: Path) -> None:
     assert datk(*LINE, *FEW, "--device", "orin") == 0
     engine = work / "runs/net/65-engine-jetson-fp32-orin/depth_28x28_fp32.engine"

@@ -39,6 +39,7 @@ def heed_ctrl_c() -> None:
 
 def test_interrupted_training_continues_with_the_same_line(tmp_path: Path) -> None:
     recipe = yaml.safe_load(find_recipe("smoke").read_text(encoding="utf-8")) | {"name": "r"}
+    recipe["synthetic"]["count"] = 8
     recipe["teacher"]["schedule"]["steps"] = STEPS
     recipe["teacher"]["schedule"]["checkpoint_every_s"] = 0.3  # long before the last step, however fast the machine
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))

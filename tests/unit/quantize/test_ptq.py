@@ -261,6 +261,7 @@ def test_archive_keeps_what_the_program_was_calibrated_on(toy, images, tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+@pytest.mark.slow
 def test_a_disk_that_is_really_full_is_an_os_error_and_leaves_no_archive(tmp_path):
     """ENOSPC from the kernel: the temporary name leads to /dev/full. In a process of its own, seen to its end: torch's
     own file writer ends the interpreter there, later, when it is collected.
