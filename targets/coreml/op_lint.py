@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def findings(program: Program) -> Iterator[Finding]:
             yield _finding(rules.SINGLE, op)
 
 
-def _largest(op: Operation, key: str, constants: dict[str, object]) -> int:
+def _largest(op: Operation, key: str, constants: Mapping[str, object]) -> int:
     """Of a constant input of integers; 1 when it has none."""
     if key not in op.inputs:
         return 1

@@ -17,5 +17,6 @@ TARGET = Target(
     no_profile="LiteRT's Python interpreter tells no operator's time; its benchmark_model --enable_op_profiling does",
     tracer=".trace:open_trace",
     op_lint=".op_lint:lint",
+    options=".options:Options",
     tools=("torch", "nncf", "torchao", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),
 )

@@ -18,12 +18,14 @@ from torch.fx import GraphModule
 from datk.artifact.files import atomic_path
 from datk.depth.io_spec import Contract, contract_for
 from datk.errors import TargetError
+from datk.models.passes.safe_layer_norm import with_safe_layer_norms
 from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.int8_layers import Int8Layer, program_layers
 from datk.targets.pt2e import LinearConvQuantizer, layer_name
 from datk.targets.tflite.flatbuffer import finish
+from datk.targets.tflite.kept_axes import keep_axes
 from datk.targets.tflite.lint import INTEGER_WEIGHTS, Layer, lint_float, lint_int8, lint_weights
 from datk.targets.tflite.quiet import native_output_to
 from datk.targets.tflite.runner import open_artifact
@@ -52,7 +54,11 @@ def build(request: BuildRequest) -> BuildResult:
         quantizer = (request.scheme or scheme()).quantizer
         layers = (*quantised_layers(request.module, quantizer), *_numbers(request.module, quantizer))
     started = time.perf_counter()
-    content = convert(request.module, request.input_size, log=request.out / LOG, quantizer=quantizer)
+    for_gpu = bool(getattr(request.options, "gpu", False))
+    module = with_safe_layer_norms(request.module) if for_gpu else request.module
+    content = convert(module, request.input_size, log=request.out / LOG, quantizer=quantizer)
+    if for_gpu:
+        content = keep_axes(content)
     if request.precision == "fp16":
         content = half_precision_weights(content, log=request.out / LOG)
     if request.precision in INTEGER_WEIGHTS:

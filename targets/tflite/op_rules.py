@@ -78,7 +78,7 @@ ARGUMENT = Rule(
     device=GPU,
     why=f"the delegate has the operator, not with these arguments: {_LEFT}",
     rewrite="align_corners or half_pixel_centers, not both; slices of 3-D or 4-D tensors without masks; operands of "
-    "one rank; softmax with beta 1; reductions over constant axes",
+    "one rank (options: {gpu: true}); softmax with beta 1; reductions over constant axes",
     source=_ARGUMENTS,
 )
 AXIS = Rule(
@@ -86,7 +86,7 @@ AXIS = Rule(
     device=GPU,
     why="the delegate reads shapes as (batch, height, width, channels), one of 3 dimensions without height; here a "
     "reduction drops an axis and another takes its place, so it would compute another sum or refuse",
-    rewrite="keep the reduced axis with length 1 (keep_dims), as datk.targets.tflite.kept_axes does",
+    rewrite="options: {gpu: true} keeps the reduced axis with length 1 (datk.targets.tflite.kept_axes)",
     source="google-ai-edge/LiteRT tflite/delegates/gpu/common/model_builder_helper.cc (ExtractTensorShape)",
 )
 HALF = Rule(

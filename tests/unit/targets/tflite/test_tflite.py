@@ -6,7 +6,7 @@ import copy
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,16 @@ from datk.quantize.ptq import quantize_module
 from datk.targets import get
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.int8_layers import program_layers
+from datk.targets.op_lint import LintRequest, record
 from datk.targets.pt2e import LinearConvQuantizer, QuantScheme
 from datk.targets.tflite import build as tflite_build
 from datk.targets.tflite.build import build, convert, half_precision_weights, integer_weights, quantised_layers
 from datk.targets.tflite.flatbuffer import finish, parse, read_metadata, serialise
+from datk.targets.tflite.kept_axes import keep_axes
 from datk.targets.tflite.lint import Layer, lint_float, lint_int8, lint_weights
+from datk.targets.tflite.op_lint import findings_of, read_operators
+from datk.targets.tflite.op_lint import lint as lint_operators
+from datk.targets.tflite.options import Options
 from datk.targets.tflite.runner import open_artifact
 from datk.targets.tflite.scheme import scheme
 
@@ -408,3 +413,37 @@ def test_build_does_not_change_the_module(built: Built) -> None:
     fresh = ToyDepth().eval()
     before = copy.deepcopy(fresh.state_dict())
     assert all(torch.equal(before[name], value) for name, value in built.net.state_dict().items())
+
+
+GPU_EDGE = {("tflite-gpu-edge", "CAST")}
+
+
+def refused_by_a_gpu(content: bytes) -> set[tuple[str, str]]:
+    return {(f.rule.id, f.op) for op in read_operators(content) for f in findings_of(op)}
+
+
+def test_axes_that_the_converter_dropped_come_back_and_no_value_changes(built: Built, tmp_path: Path) -> None:
+    content = built.fp32.artifact.read_bytes()
+    assert {("tflite-gpu-axis", "MEAN"), ("tflite-gpu-argument", "ADD")} <= refused_by_a_gpu(content)
+    kept = keep_axes(content)
+    assert refused_by_a_gpu(kept) == GPU_EDGE and keep_axes(kept) == kept
+    (tmp_path / "model.tflite").write_bytes(kept)
+    one, other = (open_artifact(p, built.fp32.contract) for p in (built.fp32.artifact, tmp_path / "model.tflite"))
+    for image in photos(2):
+        assert np.array_equal(one.predict(image), other.predict(image))
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
+def test_a_file_for_gpus_has_no_operator_a_gpu_refuses_and_is_as_right(
+    built: Built, tmp_path: Path, precision: str
+) -> None:
+    module = built.program if precision == "int8" else built.net
+    asked = replace(request(module, precision, tmp_path), options=Options(gpu=True))
+    made = build(asked)
+    assert refused_by_a_gpu(made.artifact.read_bytes()) == GPU_EDGE
+    assert {name: c["detail"] for name, c in made.checks.items() if c["status"] != "passed"} == {}
+    found = lint_operators(
+        LintRequest(artifact=made.artifact, contract=made.contract, photos=photos(2), options=asked.options)
+    )
+    assert record(found)["status"] == "passed"
+    assert min(correlation(built, made.artifact, made.contract)) > (0.99999 if precision == "fp32" else 0.97)
