@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from datk import targets
+from datk.config.load import recipe_from_dict
 from datk.config.schema import SchemeSection
 from datk.errors import DataError
-from datk.pipeline.scheme_search import OWN, Rung, climb, gaining, mending
+from datk.pipeline.scheme_search import LEARNING, OWN, Rung, climb, gaining, mending, with_rung
 from datk.pipeline.search_record import Outcome, SearchRecord, Tried, read_record, write_record
 from datk.quantize.sensitivity_map import SensitivityMap, UnitRow
 from tests.e2e.farm_run import datk, make_run
@@ -94,6 +95,25 @@ def test_the_rollback_takes_the_layers_the_map_calls_worst() -> None:
     layers = [r.scheme.float_layers for r in rungs if r.scheme is not None]
     assert [len(x) for x in layers] == [1, 2, 4, 8, 16]
     assert layers[1] == (r"(^|\.)l19\.", r"(^|\.)l18\.")
+
+
+def test_training_under_int8_is_the_last_rung_and_leaves_no_trace_in_the_others() -> None:
+    attempt, asked = answers(trained_under_the_targets_own_scheme="ship")
+    chosen, _ = climb([*RUNGS, LEARNING], attempt)
+    assert chosen is not None and chosen.name == LEARNING.name == asked[-1]
+    recipe = recipe_from_dict(
+        {"name": "n", "checkpoints": {"student": "s.pth"}, "targets": [{"name": "onnx"}, {"name": "jetson"}]}, where="t"
+    )
+    learning = with_rung(recipe, "onnx", LEARNING)
+    assert learning.targets[0].qat == LEARNING.qat and learning.targets[1].qat is None
+    assert with_rung(learning, "onnx", OWN) == recipe
+
+
+@pytest.mark.parametrize(
+    "words", [["--steps", "3"], ["--budget", "5m"], ["--qat", "--steps", "3", "--budget", "5m"], ["--qat", "--search"]]
+)
+def test_words_of_training_and_search_that_do_not_go_together_are_refused(words: list[str]) -> None:
+    assert datk("quantize", "--target", "onnx", *words) == 2
 
 
 def test_what_was_tried_is_found_again_and_belongs_to_one_student(tmp_path: Path) -> None:

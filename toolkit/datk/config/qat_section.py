@@ -19,7 +19,7 @@ class QatSection(StrictSection):
     """Seconds the stage may take: the step time is measured and the steps fitted to it. None: use `steps`."""
     batch_size: int = Field(default=4, ge=1)
     """Images a step; they go through the program one at a time, as the program has batch 1."""
-    learning_rate: float = Field(default=1e-5, gt=0)
+    learning_rate: float = Field(default=3e-5, gt=0)
     """Peak learning rate of all weights, 1/step."""
     loss: LossSection = LossSection(feature_margin=1.0)
     """SSI, gradient and feature terms. feature_margin 1 leaves no token out: all of them are close from the start."""

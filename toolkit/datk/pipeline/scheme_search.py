@@ -243,7 +243,7 @@ class _Search:
                 allow_few=request.allow_few,
             )
         )
-        recipe, whole = (_with(r, self.target.name, rung) for r in (plan.recipe, plan.whole))
+        recipe, whole = (with_rung(r, self.target.name, rung) for r in (plan.recipe, plan.whole))
         return replace(plan, recipe=recipe, whole=whole)
 
     def _key(self, recipe: Recipe) -> str:
@@ -272,7 +272,8 @@ def _judged(folder: Path, precision: str) -> tuple[Outcome, str]:
     return ("worse" if worse else "no gain"), row.words
 
 
-def _with(recipe: Recipe, target: str, rung: Rung) -> Recipe:
+def with_rung(recipe: Recipe, target: str, rung: Rung) -> Recipe:
+    """The recipe with that rung's scheme and training for the target, and nothing of another rung."""
     changes = {"scheme": rung.scheme, "qat": rung.qat}
     sections = tuple(s.model_copy(update=changes) if s.name == target else s for s in recipe.targets)
     return recipe.model_copy(update={"targets": sections})

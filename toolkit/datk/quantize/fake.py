@@ -122,9 +122,14 @@ def rounded_straight_through(value: Tensor, scale: float, zero_point: int, low: 
     return rounded
 
 
+def scaled_weight(weight: Tensor, factor: Tensor) -> Tensor:
+    """weight times factor, (float64) a quotient: so that the product is to the bit what the quotient was taken from."""
+    return (weight.double() * factor).float()
+
+
 def rounded_weight(weight: Tensor, unit: Tensor, zero_point: Tensor, low: int, high: int, per_channel: bool) -> Tensor:
     """weight on a grid whose step is unit times its present reach; unit, zero_point: of the channels, or of all."""
-    scale = unit * reach(weight.detach(), per_channel=per_channel)
+    scale = (unit * reach(weight.detach(), per_channel=per_channel)).float()
     rounded: Tensor = _Rounding.apply(weight, scale, zero_point, low, high)  # type: ignore[no-untyped-call]
     return rounded
 
@@ -193,7 +198,7 @@ def _on_own_weights(
         root[name] = parameter
         learnt[own] = None
         if not _same(value, parameter):
-            _scale(program, node, value / parameter.detach(), root)
+            _scale(program, node, value.double() / parameter.detach().double(), root)
     for node in graph.nodes:
         if node.op == "call_module":
             root[str(node.target)] = program.get_submodule(str(node.target))
@@ -239,7 +244,7 @@ def _rounded_weight(program: GraphModule, node: Node, source: Node) -> Node:
     else:
         (scale, zero_point), (low, high) = (torch.tensor(a) for a in node.args[1:3]), node.args[3:5]  # type: ignore[arg-type]
     shape = (-1, *[1] * (weight.ndim - 1)) if per_channel else (1,) * weight.ndim
-    unit = scale.reshape(shape).float() / reach(weight, per_channel=per_channel)
+    unit = scale.reshape(shape).double() / reach(weight, per_channel=per_channel).double()
     stored = []
     for name, value in (("unit", unit), ("zero_point", zero_point.reshape(shape))):
         program.register_buffer(f"{name}_of_{node.name}", value)
@@ -257,7 +262,7 @@ def _scale(program: GraphModule, node: Node, factor: Tensor, root: dict[str, obj
     with program.graph.inserting_after(node):
         stored = program.graph.get_attr(name)
     with program.graph.inserting_after(stored):
-        scaled = program.graph.call_function(torch.mul, (node, stored))
+        scaled = program.graph.call_function(scaled_weight, (node, stored))
     node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
 
 
