@@ -137,8 +137,8 @@ def train(fake: FakeQuantised, net: DepthAnything, out: Path, section: QatSectio
 def test_what_trains_answers_as_the_program_that_is_exported(
     net: DepthAnything, scheme: QuantScheme, prepared: FakeQuantised
 ) -> None:
-    """The same grids and rounding, LayerScale folded, SmoothQuant's factors in place. A weight on the very edge between
-    two levels may fall the other way: a hundredth of the map's range is allowed, where rounding itself costs a lot."""
+    """To the bit: the same grids and rounding, LayerScale folded, SmoothQuant's factors in place. Of five pictures two may
+    differ, where another kernel's last digit decides a value on the very edge between two levels."""
     program = quantize_module(
         deployment_module(net, SIZE, FORM),
         pictures(4, 0),
@@ -147,11 +147,13 @@ def test_what_trains_answers_as_the_program_that_is_exported(
         input_size=SIZE,
         seed=0,
     )
-    for image in pictures(3, 5):
+    apart = []
+    for image in pictures(5, 5):
         with torch.no_grad():
             answer, _ = prepared.learner.eval()(normalised([image]))
             exported = program(input_tensor(image, FORM))
-        assert float((answer - exported).abs().mean()) < 1e-2 * float(exported.max() - exported.min())
+        apart.append(float((answer - exported).abs().mean() / (exported.max() - exported.min())))
+    assert np.median(apart) < 1e-6 and max(apart) < 1e-2, apart
     assert error(prepared, net, pictures(3, 5)) > 1e-2, "nothing was rounded"
 
 
