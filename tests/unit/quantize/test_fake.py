@@ -137,8 +137,8 @@ def train(fake: FakeQuantised, net: DepthAnything, out: Path, section: QatSectio
 def test_what_trains_answers_as_the_program_that_is_exported(
     net: DepthAnything, scheme: QuantScheme, prepared: FakeQuantised
 ) -> None:
-    """To the bit: the same grids and rounding, LayerScale folded, SmoothQuant's factors in place. Of five pictures two may
-    differ, where another kernel's last digit decides a value on the very edge between two levels."""
+    """To the bit: the same grids and rounding, LayerScale folded, SmoothQuant's factors in place. Two of five pictures
+    may differ, where another kernel's last digit decides a value on the very edge between two levels."""
     program = quantize_module(
         deployment_module(net, SIZE, FORM),
         pictures(4, 0),
