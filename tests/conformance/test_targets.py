@@ -19,7 +19,7 @@ from datk.depth.io_spec import Contract, DepthKind
 from datk.depth.runner import Runner
 from datk.errors import DataError, EnvironmentLacks, UsageError
 from datk.evaluate.divergence.diagnose import diagnose, float_program
-from datk.targets import available
+from datk.targets import available, op_lint
 from tests.conformance.plant import KINDS, sites
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +80,23 @@ def test_contract_says_all_an_app_must_know(built, toy, name, precision):
     assert (contract.input.colour_order, contract.input.value_range) == ("RGB", (0, 255))
     assert contract.output.dtype in ("float32", "float16")
     assert int(np.prod(contract.output.shape)) == toy.size[0] * toy.size[1]
+
+
+@each_case
+def test_its_lint_of_operators_finds_no_error_and_tells_what_removes_the_rest(built, toy, name, precision):
+    made = built(name, precision)
+    if made.target.op_lint is None:
+        return
+    request = op_lint.LintRequest(
+        artifact=made.result.artifact,
+        contract=made.result.contract,
+        photos=toy.images[:1],
+        checks=made.result.checks,
+    )
+    said = op_lint.record(made.target.load(made.target.op_lint)(request))
+    assert said["status"] == "passed", said["detail"]
+    assert said["operators"] > 0 and said["rules"]
+    assert all(f["where"] and f["why"] and f["rewrite"] and f["source"] for f in said["findings"])
 
 
 @each_case
