@@ -26,7 +26,7 @@ FARM := $(VENV)/arm64
 emulated-device: $(STAMP)
 	PYTHON=$(BIN)/python .ci/emulated-device setup $(FARM)
 	PYTHON=$(BIN)/python .ci/emulated-device start $(FARM)
-	$(BIN)/datk farm run --devices arm64-soft,host --inventory $(FARM)/devices.yaml --precision int8 \
+	$(BIN)/datk farm run --devices arm64-soft,host --inventory $(FARM)/devices.yaml --precision int8 --count 50 \
 		--rounds 1 --runs 1 --warmup 0; \
 		code=$$?; .ci/emulated-device stop $(FARM); exit $$code
 
