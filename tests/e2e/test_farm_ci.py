@@ -82,12 +82,16 @@ def test_the_projects_own_inventory_is_sound() -> None:
     assert [d.name for d in load_inventory(ROOT / ".github" / "devices.yaml").devices] == ["stock-runner", "arm64-soft"]
 
 
-def shell(folder: Path, name: str, job: str, **env: str) -> subprocess.CompletedProcess[str]:
+DATK = f'#!/bin/sh\nexec {sys.executable} -m datk.cli.main "$@"\n'
+ECHO = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n"
+
+
+def shell(folder: Path, name: str, job: str, datk: str = DATK, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the step of that name as a runner does, with `datk` from this checkout."""
     (step,) = [s for j, s in steps() if j == job and s.get("name") == name]
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
-    (tools / "datk").write_text(f'#!/bin/sh\nexec {sys.executable} -m datk.cli.main "$@"\n')
+    (tools / "datk").write_text(datk)
     (tools / "datk").chmod(0o755)
     whole = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "toolkit")}
     for file in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_ENV"):
@@ -106,6 +110,18 @@ def test_the_matrix_step_writes_what_the_next_job_reads(tmp_path: Path) -> None:
     assert broken.returncode == 2 and "gone.yaml" in broken.stderr
 
 
+def test_a_device_in_software_is_judged_on_what_it_can_finish_and_no_other_is_spared(tmp_path: Path) -> None:
+    few = ["--precision", "int8", "--count", "50", "--rounds", "1", "--runs", "1", "--warmup", "0"]
+    for kind, told in (("emulated-arm64", few), ("ssh", [])):
+        done = shell(tmp_path, "judge", "device", ECHO, DEVICE="d", KIND=kind, INVENTORY="d.yaml", RELEASE="v1")
+        assert done.returncode == 0, done.stderr
+        words = done.stdout.splitlines()
+        assert words[:4] == ["farm", "run", "--artifacts", "runs/farm-ci"]
+        assert words[words.index("--summary") + 2 :] == told
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    assert " ".join(few) in " ".join(makefile.split())  # `make emulated-device` is the same job
+
+
 @pytest.mark.slow
 def test_the_judge_step_gates_by_its_exit_code_and_leaves_what_is_uploaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -117,7 +133,7 @@ def test_the_judge_step_gates_by_its_exit_code_and_leaves_what_is_uploaded(
     device = {"name": "here", "kind": "local", "root": str(tmp_path / "device")}
     for limits, code in (({}, 0), ({"max_size_bytes": 10}, 3)):
         (tmp_path / "d.yaml").write_text(yaml.safe_dump({"devices": [{**device, "limits": limits}]}))
-        done = shell(tmp_path, "judge", "device", DEVICE="here", INVENTORY="d.yaml", RELEASE="v1")
+        done = shell(tmp_path, "judge", "device", DEVICE="here", KIND="local", INVENTORY="d.yaml", RELEASE="v1")
         assert done.returncode == code, done.stderr
     assert shell(tmp_path, "dashboard", "device", DEVICE="here").returncode == 0
     for name in ("farm-here.xml", "farm-here.html", "farm-here.csv", "runs/farm-ci/report.html", "GITHUB_STEP_SUMMARY"):

@@ -35,9 +35,8 @@ class FarmTerminal:
             now = (row.state, row.attempts)
             if self._seen.get(row.id, ("queued", 0)) != now:
                 self._seen[row.id] = now
-                STORY.print(
-                    escape(f"{row.state:>12}  {row.title}{': ' + row.error if row.error else ''}"), soft_wrap=True
-                )
+                last = _last_word(row)
+                STORY.print(escape(f"{row.state:>12}  {row.title}{': ' + last if last else ''}"), soft_wrap=True)
 
     def stage(self, name: str, title: str, state: str) -> None:
         """One line when a scoring ends."""
@@ -76,7 +75,11 @@ def _table(rows: Sequence[JobRow], waiting: Sequence[str]) -> Table:
     order = {"running": 0, "failed": 1, "queued": 2, "done": 3, "cancelled": 4}
     for row in sorted(rows, key=lambda r: (order[r.state], r.id))[:SHOWN]:
         colour = COLOURS[row.state]
-        table.add_row(
-            escape(row.title), row.device, f"[{colour}]{row.state}[/]", str(row.attempts), escape(row.error[:60])
-        )
+        last = escape(_last_word(row)[:60])
+        table.add_row(escape(row.title), row.device, f"[{colour}]{row.state}[/]", str(row.attempts), last)
     return table
+
+
+def _last_word(row: JobRow) -> str:
+    """What ended or delayed the job. Of one that runs, the try before is over: its words would be read as today's."""
+    return "" if row.state == "running" else row.error
