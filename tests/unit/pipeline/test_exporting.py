@@ -118,3 +118,44 @@ def test_a_sensitivity_map_of_other_weights_or_half_measured_is_refused_with_the
     half = sensitivity_map(tmp_path, weights, complete=False)
     with pytest.raises(DataError, match="not complete"):
         plan_export(ExportRequest(targets=("onnx",), checkpoint=weights, sensitivity=half))
+
+
+def test_an_option_typed_is_the_recipes_own_and_goes_to_the_targets_that_have_it(tmp_path: Path) -> None:
+    asked = ExportRequest(targets=("tflite", "onnx"), checkpoint=tmp_path / "n.pth", options=("gpu=true",))
+    assert [(t.name, t.options) for t in plan_export(asked).recipe.targets] == [("tflite", {"gpu": True}), ("onnx", {})]
+    named = ExportRequest(targets=("tflite",), checkpoint=tmp_path / "n.pth", options=("tflite.gpu=no",))
+    assert plan_export(named).recipe.targets[0].options == {"gpu": False}
+
+
+def test_a_runs_options_stay_unless_others_are_typed_and_only_equal_ones_are_compared(run_dir: Path) -> None:
+    recipe = run_dir / "00-recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(text.replace("{name: onnx,", "{name: tflite, options: {gpu: true},"), encoding="utf-8")
+    (run_dir / "50-export-tflite-fp32").mkdir()
+    (run_dir / "50-export-tflite-fp32" / "manifest.json").write_text("{}")
+    asked = {"targets": ("tflite",), "run": run_dir, "precisions": ("fp16",)}
+    (kept,) = plan_export(ExportRequest(**asked)).recipe.targets
+    assert kept.options == {"gpu": True} and kept.precisions == ("fp32", "fp16")
+    (other,) = plan_export(ExportRequest(**asked, options=("gpu=false",))).recipe.targets
+    assert other.options == {"gpu": False} and other.precisions == ("fp16",)
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "words"),
+    [
+        (("tflite",), ("gpo=true",), r"no option 'gpo', did you mean 'gpu'"),
+        (("onnx", "tflite"), ("threads=4",), "onnx and tflite have no option 'threads'"),
+        (("tflite",), ("gpu=perhaps",), "gpu=perhaps: target 'tflite': Input should be a valid boolean"),
+        (("tflite",), ("gpu",), "is not KEY=VALUE"),
+        (("tflite",), ("gpu=true", "tflite.gpu=false"), "given twice"),
+        (("tflite",), ("coreml.gpu=true",), "'coreml' is not exported here"),
+        (("onnx",), ("gpu=true",), "target 'onnx' has no option 'gpu'"),
+    ],
+)
+def test_a_wrong_option_is_told_with_the_targets_options(
+    tmp_path: Path, names: tuple[str, ...], options: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        plan_export(ExportRequest(targets=names, checkpoint=tmp_path / "n.pth", options=options))
+    assert "twice" in words or f"options of {names[0]}: " in str(caught.value.hint)
+    assert "tflite" not in names or "twice" in words or "gpu (boolean, default false)" in str(caught.value.hint)

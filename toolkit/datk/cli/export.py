@@ -35,6 +35,10 @@ def command(
     input_size: Annotated[
         str | None, typer.Option(help="Bucket, 518 (518x518) or HxW, multiples of 14; several separated by commas.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Option of the target, as in a recipe's targets[].options; repeat."),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(help="Folder of photographs to calibrate on, or a set of `datk data calibration build`."),
@@ -106,6 +110,7 @@ def command(
             commercial=commercial,
             weights_licence=weights_licence,
             out=out,
+            options=tuple(option or ()),
         )
     )
     for line in plan.said:

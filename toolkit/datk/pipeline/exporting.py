@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from datk.pipeline.route import default_input_size
 from datk.pipeline.runs import EXPORT_PREFIX, ROOT, STUDENT, newest_run
 from datk.pipeline.ship.chain import chain_of_recipe, refuse_unless_commercial
 from datk.pipeline.steps.teacher import spec_of
+from datk.pipeline.typed_options import typed_options
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class ExportRequest:
     """How many of its most sensitive layers every int8 scheme leaves in float."""
     qat: QatSection | None = None
     """Train under each target's int8 first. None: as the run's recipe has it."""
+    options: tuple[str, ...] = ()
+    """KEY=VALUE or TARGET.KEY=VALUE: options of the targets, as a recipe's `targets[].options`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class ExportPlan:
 
 def plan_export(request: ExportRequest) -> ExportPlan:
     """Raises UsageError, CheckpointError or RecipeError before anything is written, GateFailed for --commercial."""
-    sections = tuple(_section(name, request) for name in request.targets)
+    options = typed_options(request.options, tuple(targets.get(name).name for name in request.targets))
+    sections = tuple(_section(name, request, options) for name in request.targets)
     run_dir = request.run or newest_run() if request.checkpoint is None else None
     weights = run_dir / STUDENT / "student.safetensors" if run_dir else request.checkpoint
     assert weights is not None
@@ -86,7 +91,7 @@ def plan_export(request: ExportRequest) -> ExportPlan:
     return plan
 
 
-def _section(name: str, request: ExportRequest) -> TargetSection:
+def _section(name: str, request: ExportRequest, options: Mapping[str, dict[str, Any]]) -> TargetSection:
     target = targets.get(name)
     for precision in request.precisions:
         target.check_precision(precision)
@@ -97,6 +102,7 @@ def _section(name: str, request: ExportRequest) -> TargetSection:
         input_size=sizes[0] if len(sizes) == 1 else None,
         buckets=sizes if len(sizes) > 1 else (),
         qat=request.qat,
+        options=options[target.name],
     )
 
 
@@ -175,7 +181,7 @@ def _from_run(
             )
     kept = load_recipe(run_dir / "00-recipe.yaml")
     before = {s.name: s for s in kept.targets}
-    sections = tuple(_sparing(_as_quantised_before(s, before.get(s.name)), layers) for s in sections)
+    sections = tuple(_sparing(_as_before(s, before.get(s.name)), layers) for s in sections)
     others = request.calibration is None  # other calibration photographs are no reason to quantise the others anew
     sections = tuple(_beside_what_is_built(s, kept, run_dir, quantised=others) for s in sections)
     update: dict[str, Any] = {"targets": sections, "checkpoints": _own_copies(kept, run_dir)}
@@ -194,11 +200,12 @@ def _from_run(
     return ExportPlan(recipe, whole, run_dir, Selection(first="validate-student"), said)
 
 
-def _as_quantised_before(section: TargetSection, before: TargetSection | None) -> TargetSection:
-    """With the scheme, and unless another is asked for the training under it, that the run has for this target."""
+def _as_before(section: TargetSection, before: TargetSection | None) -> TargetSection:
+    """With the scheme, and unless others are asked for the training under it and the options, that the run has."""
     if before is None:
         return section
-    return section.model_copy(update={"scheme": before.scheme, "qat": section.qat or before.qat})
+    options = {**before.options, **section.options}
+    return section.model_copy(update={"scheme": before.scheme, "qat": section.qat or before.qat, "options": options})
 
 
 def _beside_what_is_built(section: TargetSection, kept: Recipe, run_dir: Path, *, quantised: bool) -> TargetSection:
@@ -207,7 +214,7 @@ def _beside_what_is_built(section: TargetSection, kept: Recipe, run_dir: Path, *
     quantised: the weaker ones as well, not the float ones alone.
     """
     before = next((s for s in kept.targets if s.name == section.name), None)
-    if before is None or section.precisions is None or before.options:
+    if before is None or section.precisions is None or before.options != section.options:
         return section
     default = default_input_size(kept)
     if before.sizes(default) != section.sizes(default):
