@@ -61,6 +61,27 @@ class Latency(Percentiles):
     d2h: Percentiles | None = None
 
 
+class WrongLayer(_Said):
+    """Where the script saw a device's answers go wrong."""
+
+    layer: Words
+    op: Words
+    tensor: Words
+    error: Figure | None
+    """Relative; None: not finite."""
+    usual_error: Figure
+
+
+class LayerSearch(_Said):
+    """What the script says of single layers, where the answers are wrong."""
+
+    status: Words
+    """found, narrowed (stopped early), hidden (gone when looked at), none, not_measured."""
+    detail: Words
+    builds: int = Field(ge=0, le=1000)
+    first: WrongLayer | None
+
+
 class DeviceAnswer(_Said):
     """The script's own words and times. What it says of right and wrong is kept as words: the host compares itself."""
 
@@ -71,3 +92,4 @@ class DeviceAnswer(_Said):
     latency: Latency | None = None
     clocks: Words | None = None
     board: dict[Words, Any] = Field(default_factory=dict, max_length=64)
+    layers: LayerSearch | None = None

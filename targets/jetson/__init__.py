@@ -22,5 +22,6 @@ TARGET = Target(
     device_runtime="tensorrt",
     builds_on=("onnx",),
     op_lint=".op_lint:lint",
+    options=".options:Options",
     tools=("torch", "onnx", "onnxscript", "nncf", "tensorrt-rtx-cu13"),
 )

@@ -1,4 +1,4 @@
-"""Build for Jetson: strongly typed ONNX, plan, device script and golden inputs, judged as far as a host can."""
+"""Build for Jetson: strongly typed ONNX, plan, device scripts and golden inputs, judged as far as a host can."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import onnx
 
 from datk.artifact.files import atomic_path, write_json
 from datk.depth.io_spec import Contract, contract_for
+from datk.errors import TargetError
 from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.jetson.half_range import check_half_range
 from datk.targets.jetson.nvidia import check_engine, check_rtx_build
-from datk.targets.jetson.plan import build_plan
+from datk.targets.jetson.opset17 import in_opset_17
+from datk.targets.jetson.options import Options
+from datk.targets.jetson.plan import WEAK, build_plan
+from datk.targets.jetson.samples import NAME as LAYERS
+from datk.targets.jetson.samples import write_samples
 from datk.targets.jetson.scheme import scheme
 from datk.targets.onnx.artifact import save_checked, stamp
 from datk.targets.onnx.build import expected_int8_layers
@@ -24,11 +29,12 @@ from datk.targets.onnx.half import half_precision
 from datk.targets.onnx.int8 import check_int8
 
 SCRIPT = "build_and_check.py"
+SCRIPTS = (SCRIPT, "find_layer.py")
 GOLDEN_PHOTOS = 4
 
 
 def build(request: BuildRequest) -> BuildResult:
-    """Write model.onnx, build_plan.json, build_and_check.py and golden.npz into request.out.
+    """Write model.onnx, model_opset17.onnx, build_plan.json, the device's scripts, golden.npz and layers.npz.
 
     fp16 and int8 hold float16 behind the normalisation; int8 adds symmetric Q/DQ with zero point 0.
     Raises TargetError with the exporter's or checker's own words; NVIDIA's become failed checks.
@@ -44,7 +50,7 @@ def build(request: BuildRequest) -> BuildResult:
     stamp(typed, contract, request.metadata)
     path = request.out / "model.onnx"
     save_checked(typed, path)
-    extra = _device_files(request, full, path, contract)
+    extra = _device_files(request, full, typed, path, contract)
     checks: dict[str, dict[str, Any]] = {}
     if request.precision == "int8":
         expected = expected_int8_layers(request, request.scheme or scheme())
@@ -59,18 +65,45 @@ def build(request: BuildRequest) -> BuildResult:
     )
 
 
-def _device_files(request: BuildRequest, full: onnx.ModelProto, model: Path, contract: Contract) -> tuple[Path, ...]:
-    """Plan, script and, when photographs were given, golden inputs with the float32 graph's answers."""
-    script = request.out / SCRIPT
-    with atomic_path(script) as part:
-        shutil.copyfile(Path(__file__).parent / "templates" / SCRIPT, part)
-    golden = request.out / "golden.npz" if request.photos else None
-    if golden is not None:
-        _write_golden(request, full, golden)
-    plan = request.out / "build_plan.json"
-    name = None if golden is None else golden.name
-    write_json(plan, build_plan(model, contract, engine=_engine_name(contract), golden=name))
-    return (plan, script) if golden is None else (plan, script, golden)
+def _device_files(
+    request: BuildRequest, full: onnx.ModelProto, typed: onnx.ModelProto, model: Path, contract: Contract
+) -> tuple[Path, ...]:
+    """Plan, scripts, TensorRT 8.6's file and, when photographs were given, golden inputs and samples of every layer."""
+    scripts = tuple(request.out / name for name in SCRIPTS)
+    for script in scripts:
+        with atomic_path(script) as part:
+            shutil.copyfile(Path(__file__).parent / "templates" / script.name, part)
+    weak = _weak(request, full, contract)
+    made = [*scripts, *([weak] if isinstance(weak, Path) else [])]
+    if request.photos:
+        _write_golden(request, full, request.out / "golden.npz")
+        write_samples(full, typed, request.photos[0], request.out / LAYERS)
+        made += [request.out / "golden.npz", request.out / LAYERS]
+    plan = build_plan(
+        model,
+        contract,
+        engine=_engine_name(contract),
+        golden="golden.npz" if request.photos else None,
+        layers=LAYERS if request.photos else None,
+        weak=weak,
+        float32_nodes=tuple(n.name for n in full.graph.node if n.op_type == "LayerNormalization"),
+    )
+    write_json(request.out / "build_plan.json", plan)
+    return (request.out / "build_plan.json", *made)
+
+
+def _weak(request: BuildRequest, full: onnx.ModelProto, contract: Contract) -> Path | str:
+    """The float32 graph in opset 17, for TensorRT 8.6; or why there is none, in words."""
+    options = request.options or Options()
+    if not options.tensorrt8:
+        return "left out: the export's option tensorrt8 is false"
+    try:
+        old = in_opset_17(full)
+    except TargetError as error:
+        return f"none: {error.message}"
+    stamp(old, contract, request.metadata)
+    save_checked(old, request.out / WEAK)
+    return request.out / WEAK
 
 
 def _engine_name(contract: Contract) -> str:

@@ -86,9 +86,10 @@ def check_engine(script: Path) -> dict[str, Any]:
         detail = f"{ENGINE_MODULE} is not installed here (on a Jetson it comes with JetPack); run {script.name} there"
         return {"status": "not_measured", "detail": detail}
     result = script.with_name(".engine_check.json")
+    looking = ["--layers"] if script.with_name("layers.npz").is_file() else []
     try:
         ran = subprocess.run(
-            [sys.executable, str(script.resolve()), "--json", str(result.resolve())],
+            [sys.executable, str(script.resolve()), "--json", str(result.resolve()), *looking],
             capture_output=True, text=True, errors="replace", cwd=script.parent, check=False,
         )  # fmt: skip
         if not result.is_file():

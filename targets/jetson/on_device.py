@@ -8,11 +8,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from datk.errors import DataError
+from packaging.version import InvalidVersion, Version
+
+from datk.errors import DataError, EnvironmentLacks
 from datk.targets.device_build import DeviceBuild
 from datk.targets.jetson import TARGET
 
-SCRIPT = "build_and_check.py"
+SCRIPTS = ("build_and_check.py", "find_layer.py")
+"""The first is run, and runs the other."""
 PLAN = "build_plan.json"
 ANSWER = "engine_check.json"
 MAPS = "engine_depths.npy"
@@ -23,19 +26,17 @@ ANSWER_LIMIT = 1_000_000
 NPY_HEADER = 128
 
 
-def device_build(export: Path) -> DeviceBuild:
-    """For an export folder of this target.
+def device_build(export: Path, version: str) -> DeviceBuild:
+    """For an export folder of this target. version: TensorRT's on the device, which decides the file that is sent.
 
-    Raises DataError when it lacks the plan, or the plan's script is one of an older datk.
+    Raises DataError when the folder lacks the plan, or has one of an older datk; EnvironmentLacks when no line of the
+    plan is for that TensorRT.
     """
     plan = _plan(export)
-    model, engine = export / plan["model"], str(plan["engine"])
-    if "--depths" not in (export / SCRIPT).read_text(encoding="utf-8"):
-        raise DataError(
-            f"{export / SCRIPT}: is of an older datk and keeps no depth maps",
-            hint="export once more: `datk export --target jetson --force`",
-        )
+    row = _row(plan, version)
+    model, engine = export / row["model"], str(plan["engine"])
     golden = plan["golden"] if plan["golden"] and (export / plan["golden"]).is_file() else None
+    layers = plan["layers"] if golden and plan["layers"] and (export / plan["layers"]).is_file() else None
     results = {
         engine: 2 * model.stat().st_size + ENGINE_ROOM,
         f"{engine}.timing.cache": CACHE_LIMIT,
@@ -43,30 +44,60 @@ def device_build(export: Path) -> DeviceBuild:
     }
     if golden is not None:
         results[MAPS] = 4 * prod(_golden_shape(export / golden)) + NPY_HEADER
+    sent = (str(row["model"]), PLAN, *SCRIPTS, *(name for name in (golden, layers) if name))
+    said = (*(("--depths", MAPS) if golden else ()), *(("--layers",) if layers else ()))
     return DeviceBuild(
         runtime=str(TARGET.device_runtime),
-        files=(str(plan["model"]), PLAN, SCRIPT, *([golden] if golden else [])),
-        script=SCRIPT,
-        arguments=("--json", ANSWER, *(("--depths", MAPS) if golden else ())),
+        files=sent,
+        script=SCRIPTS[0],
+        arguments=("--json", ANSWER, *said),
         product=engine,
         results=results,
         answer=ANSWER,
         maps=MAPS if golden else None,
         golden=golden,
         least_correlation=float(plan["least_correlation"]),
-        written_here={f"{engine}.made_from": f"{plan['model_sha256']} {{version}}"},
+        written_here={f"{engine}.made_from": f"{row['model_sha256']} {{version}}"},
     )
 
 
 def _plan(export: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads((export / PLAN).read_text(encoding="utf-8"))
-        _ = (plan["model"], plan["engine"], plan["golden"], plan["model_sha256"], plan["least_correlation"])
+        _ = (plan["engine"], plan["golden"], plan["least_correlation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{export / PLAN}: no build plan ({error})", hint="`datk export --target jetson` writes one"
         ) from error
+    if plan.get("schema_version") != 2:
+        raise DataError(
+            f"{export / PLAN}: is of an older datk, without TensorRT's lines of versions",
+            hint="export once more: `datk export --target jetson --force`",
+        )
     return plan
+
+
+def _row(plan: dict[str, Any], version: str) -> dict[str, Any]:
+    """The plan's line for a TensorRT version, as the device's script chooses it; the newest where it is unknown."""
+    rows: list[dict[str, Any]] = plan["lines"]
+    try:
+        found = Version(version)
+    except InvalidVersion:
+        return next(row for row in reversed(rows) if row["model"])
+    for row in rows:
+        if Version(row["least"]) <= found and (row["below"] is None or found < Version(row["below"])):
+            if row["model"] is None:
+                raise EnvironmentLacks(
+                    f"for TensorRT {version} this export has no file: {row['why_none']}",
+                    hint="datk export --target jetson --option tensorrt8=true",
+                )
+            return row
+    newer = next(row for row in rows if Version(row["least"]) > found)
+    raise EnvironmentLacks(
+        f"TensorRT {version} is older than {newer['least']} ({newer['comes_with']}), and no older line of the plan is "
+        "for it",
+        hint="a newer JetPack",
+    )
 
 
 def _golden_shape(path: Path) -> tuple[int, ...]:

@@ -50,7 +50,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         devices = [
             device(folder, "orin") | {"labels": ["jetson", "bench"]},
             device(folder, "bare", tensorrt=False) | {"labels": ["bench"]},
-            device(folder, "old", STAND_IN_VERSION="8.6.2"),
+            device(folder, "old", STAND_IN_VERSION="8.5.2"),
+            device(folder, "weak", STAND_IN_VERSION="8.6.2"),
+            device(folder, "one-layer", STAND_IN_VERSION="10.3.0.30", STAND_IN_FAULT="layer:LayerNormalization"),
             device(folder, "known-bad", STAND_IN_VERSION="10.3.0.30", STAND_IN_FAULT="wrong"),
             device(folder, "lucky", STAND_IN_VERSION="10.3.0.30"),
             device(folder, "refuses", STAND_IN_FAULT="refuse"),
@@ -112,7 +114,7 @@ def test_the_same_line_again_builds_nothing_and_force_does(work: Path) -> None:
         ("bench", 2, "orin, bare answer to it"),
         ("bare", 4, "bare: no tensorrt"),
         ("broken", 4, "broken fan"),
-        ("old", 4, "TensorRT 8.6.2 is older than 10.3"),
+        ("old", 4, "TensorRT 8.5.2 is older than 8.6"),
         ("known-bad", 3, "known bad: tensorrt 10.3.0.30"),
         pytest.param("no-gpu", 4, "no usable CUDA device"),
         pytest.param("refuses", 3, "In node 7: the stand-in refuses"),
@@ -140,6 +142,25 @@ def test_a_known_bad_version_that_answers_right_passes_with_the_warning(
     assert datk(*LINE, *FEW, "--device", "lucky") == 0
     assert "known bad: tensorrt 10.3.0.30" in " ".join(capsys.readouterr().err.split())
     assert read_manifest(work / "runs/net/65-engine-jetson-fp32-lucky").facts["known_bad"]
+
+
+def test_the_first_wrong_layer_of_a_rejected_engine_is_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert datk(*LINE, *FEW, "--device", "one-layer") == 3
+    assert "first wrong layer: pretrained.blocks.0.norm1 (LayerNormalization)" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    manifest = read_manifest(work / "runs/net/65-engine-jetson-fp32-one-layer")
+    assert manifest.facts["layers"]["first"]["layer"] == "pretrained.blocks.0.norm1"
+    assert manifest.verdict is not None and any("first wrong layer" in r for r in manifest.verdict.reasons)
+
+
+def test_an_8_6_is_sent_the_opset_17_file_and_no_other(work: Path) -> None:
+    assert datk(*LINE, *FEW, "--device", "weak") == 0
+    stage = work / "runs/net/65-engine-jetson-fp32-weak"
+    said = json.loads((stage / "engine_check.json").read_text())
+    assert (said["built_from"], said["tensorrt"]) == ("model_opset17.onnx", "8.6.2")
+    manifest = read_manifest(stage)
+    assert manifest.verdict is not None and manifest.verdict.status == "passed"
 
 
 def test_a_target_that_needs_no_device_and_a_dry_run(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,11 @@
 """Build the engine on this device and check it against golden inputs. Prints JSON.
 
     python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--lock-clocks] [--json RESULT.json]
-                                [--depths MAPS.npy]
+                                [--depths MAPS.npy] [--layers]
 
 Needs only TensorRT's Python package (JetPack brings it) and NumPy; Python 3.8 or newer. Reads
-build_plan.json, model.onnx and golden.npz beside it and writes the engine and its timing cache there.
+build_plan.json, golden.npz and the .onnx file that the plan has for this TensorRT, all beside it, and writes the
+engine and its timing cache there. --layers: when the answers are wrong, find_layer.py looks for the first wrong layer.
 Where tegrastats is found, it is read while the engine is timed. --lock-clocks (root) sets the clocks to
 their highest with jetson_clocks for the measurement and restores them however it ends.
 Exit status: 0 passed, 3 the engine's answers are wrong, 4 TensorRT or a GPU is missing, 1 the build failed.
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -81,27 +83,55 @@ class Cuda:
         self.call("cudaFree", pointer)
 
 
-def check_version(found, minimum):
-    """Raise LacksError when TensorRT is older than the plan allows."""
-    if [int(p) for p in found.split(".")[:2]] < [int(p) for p in minimum.split(".")[:2]]:
-        raise LacksError(f"TensorRT {found} is older than {minimum}, the least this model needs")
+def line_for(plan, found):
+    """The plan's row for a TensorRT version: which file, which flags. Raises LacksError where there is none."""
+    version = numbers(found)
+    for row in plan["lines"]:
+        if numbers(row["least"]) <= version and (row["below"] is None or version < numbers(row["below"])):
+            if row["model"] is None:
+                raise LacksError(f"for TensorRT {found} this export has no file: {row['why_none']}")
+            return row
+    newer = [row for row in plan["lines"] if numbers(row["least"]) > version]
+    raise LacksError(
+        f"TensorRT {found} is older than {newer[0]['least']} ({newer[0]['comes_with']}), and no older line of the plan "
+        "is for it"
+    )
 
 
-def build_engine(trt, model_path, cache_path):
-    """Parse model_path into a strongly typed network and build it. Returns the serialised engine.
+def numbers(version):
+    """Major and minor: what two versions are compared by."""
+    return [int(part) for part in (version + ".0").split(".")[:2]]
+
+
+def suspicion(plan, version):
+    """What is known against this TensorRT, in words; empty when nothing is."""
+    if ".".join(version.split(".")[:2]) not in plan["suspect"]:
+        return ""
+    rows = [f"{row['symptom']} ({', '.join(row['sources'])}); {row['advice']}" for row in plan["known_bad"]]
+    return f"TensorRT {version} is reported to miscompute such nets: {'; '.join(rows)}"
+
+
+def build_engine(trt, row, model_path, cache_path, also=()):
+    """Parse model_path into a network, typed as the plan's row says, and build it.
 
     cache_path: timings of an earlier build are read from it and written back: the next build is faster and
-    chooses the same kernels. One of another TensorRT or GPU does not fit and is replaced.
+    chooses the same kernels. One of another TensorRT or GPU does not fit and is replaced. also: tensors to be outputs
+    too. Returns the serialised engine and those of `also` that the network does not have.
     """
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if typed is None else 1 << int(typed))  # TensorRT 11 knows no other kind
+    flags = trt.NetworkDefinitionCreationFlag
+    kind = getattr(flags, "STRONGLY_TYPED", None) if row["strongly_typed"] else flags.EXPLICIT_BATCH
+    network = builder.create_network(0 if kind is None else 1 << int(kind))  # TensorRT 11 knows strong types alone
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model_path.read_bytes()):
         errors = "\n".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise RuntimeError(f"the parser refused {model_path.name}:\n{errors}")
     config = builder.create_builder_config()
+    for name in row["flags"]:
+        config.set_flag(getattr(trt.BuilderFlag, name))
+    keep_float32(trt, network, config, row["float32_nodes"])
+    absent = mark_outputs(network, also)
     earlier = cache_path.read_bytes() if cache_path.is_file() else b""
     if not config.set_timing_cache(config.create_timing_cache(earlier), False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
@@ -109,13 +139,38 @@ def build_engine(trt, model_path, cache_path):
     if engine is None:
         raise RuntimeError("TensorRT built no engine; its log above says why")
     cache_path.write_bytes(bytes(config.get_timing_cache().serialize()))
-    return bytes(engine)
+    return bytes(engine), absent
+
+
+def keep_float32(trt, network, config, names):
+    """Weakly typed networks alone: these nodes (LayerNorm, which overflows in half) compute in float32."""
+    if not names:
+        return
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.name in names:
+            layer.precision = trt.float32
+            layer.set_output_type(0, trt.float32)
+
+
+def mark_outputs(network, names):
+    """Make the named tensors outputs of the network; returns the names it does not have."""
+    wanted = set(names)
+    for index in range(network.num_layers if wanted else 0):
+        layer = network.get_layer(index)
+        for number in range(layer.num_outputs):
+            tensor = layer.get_output(number)
+            if tensor is not None and tensor.name in wanted:
+                network.mark_output(tensor)
+                wanted.discard(tensor.name)
+    return sorted(wanted)
 
 
 class Engine:
-    """A loaded engine with one input and one output on the device."""
+    """A loaded engine with one input and one output on the device, and outputs `also` where it was built with them."""
 
-    def __init__(self, trt, cuda, serialized, plan):
+    def __init__(self, trt, cuda, serialized, plan, also=()):
         self.cuda = cuda
         self.runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         self.engine = self.runtime.deserialize_cuda_engine(serialized)
@@ -129,6 +184,12 @@ class Engine:
         self.stream = cuda.stream()
         self.context.set_tensor_address(plan["input"]["name"], self.device_input.value)
         self.context.set_tensor_address(plan["output"]["name"], self.device_output.value)
+        self.more = {}
+        for name in also:
+            kind = trt.nptype(self.engine.get_tensor_dtype(name))
+            array = np.empty(tuple(self.engine.get_tensor_shape(name)), dtype=kind)
+            self.more[name] = (array, cuda.allocate(array.nbytes))
+            self.context.set_tensor_address(name, self.more[name][1].value)
 
     def load(self, image):
         image = np.ascontiguousarray(image[None])
@@ -144,7 +205,15 @@ class Engine:
         self.cuda.copy(pointer, self.device_output, self.output.nbytes, Cuda.TO_HOST)
         return self.output[0].astype(np.float64)
 
+    def tensors(self):
+        """Values of the outputs `also`, by name."""
+        for array, pointer in self.more.values():
+            self.cuda.copy(array.ctypes.data_as(ctypes.c_void_p), pointer, array.nbytes, Cuda.TO_HOST)
+        return {name: array for name, (array, _) in self.more.items()}
+
     def close(self):
+        for _, pointer in self.more.values():
+            self.cuda.free(pointer)
         self.cuda.free(self.device_input)
         self.cuda.free(self.device_output)
 
@@ -162,8 +231,10 @@ def compare(depth, expected):
     return {"correlation": correlation, "max_error_rel": error}
 
 
-def judge(images, plan):
-    """(status, detail) from the golden comparisons."""
+def judge(images, plan, known):
+    """(status, detail) from the golden comparisons. known: what is known against this TensorRT."""
+    if not images and known:
+        return "failed", "no golden inputs beside the plan, without which this TensorRT is not believed"
     if not images:
         return "not_measured", "no golden inputs beside the plan: built and run, not compared"
     worst = min(image["correlation"] for image in images)
@@ -274,11 +345,13 @@ def read_golden(folder, plan):
         return list(zip(stored["image"], stored["depth"].astype(np.float64)))  # noqa: B905 (Python 3.8)
 
 
-def engine_bytes(trt, folder, plan, rebuild):
+def engine_bytes(trt, folder, plan, row, rebuild):
     """The engine, built unless one of this very model lies there. Returns (bytes, build seconds or None)."""
-    model = folder / plan["model"]
+    model = folder / row["model"]
+    if not model.is_file():
+        raise LacksError(f"{model.name}, which TensorRT {trt.__version__} builds from, is not beside the plan")
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    if digest != plan["model_sha256"]:
+    if digest != row["model_sha256"]:
         raise RuntimeError(f"{model.name} is not the model this plan was made for (sha256 {digest})")
     path = folder / plan["engine"]
     made_from = folder / (plan["engine"] + ".made_from")
@@ -286,7 +359,7 @@ def engine_bytes(trt, folder, plan, rebuild):
     if not rebuild and path.is_file() and made_from.is_file() and made_from.read_text() == key:
         return path.read_bytes(), None
     start = time.perf_counter()
-    built = build_engine(trt, model, folder / (plan["engine"] + ".timing.cache"))
+    built, _ = build_engine(trt, row, model, timing_cache(folder, plan))
     seconds = time.perf_counter() - start
     part = folder / (plan["engine"] + ".part")
     part.write_bytes(built)
@@ -295,24 +368,77 @@ def engine_bytes(trt, folder, plan, rebuild):
     return built, seconds
 
 
-def check(plan_path, rebuild, runs, lock_clocks=False, depths=None):
+def timing_cache(folder, plan):
+    return folder / (plan["engine"] + ".timing.cache")
+
+
+def read_layers(folder, plan):
+    """find_layer's module and the samples it compares with. Raises LacksError where the export's files are not here."""
+    if plan["layers"] is None:
+        raise LacksError("--layers: this export has no layers.npz, as it was made without photographs; export again")
+    for name in (plan["layers"], "find_layer.py"):
+        if not (folder / name).is_file():
+            raise LacksError(f"--layers: {name} is not beside the plan; copy it from the export, or export again")
+    sys.path.insert(0, str(folder))
+    try:
+        import find_layer  # type: ignore[import-not-found]  # lies beside it on the device
+    finally:
+        sys.path.remove(str(folder))
+    try:
+        return find_layer, find_layer.Samples(folder / plan["layers"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise LacksError(f"--layers: {plan['layers']} cannot be read ({error}); copy it again") from error
+
+
+def first_wrong_layer(layers, trt, cuda, folder, plan, row, engine, image, seconds, certain):
+    """What find_layer tells of an engine whose answers are wrong. certain: that of this very image is."""
+    module, samples = layers
+
+    def probe(names):
+        if not names:
+            engine.load(image)
+            engine.run()
+            return {plan["output"]["name"]: engine.depth()}, []
+        built, absent = build_engine(trt, row, folder / row["model"], timing_cache(folder, plan), names)
+        other = Engine(trt, cuda, built, plan, [name for name in names if name not in absent])
+        try:
+            other.load(image)
+            other.run()
+            return dict(other.tensors(), **{plan["output"]["name"]: other.depth()}), absent
+        finally:
+            other.close()
+
+    try:
+        return module.find(samples, plan["precision"], probe, seconds, certain)
+    except RuntimeError as error:
+        return dict(module.UNKNOWN, detail=f"with further outputs: {error}")
+
+
+def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_seconds=None):
     """Build, run, compare. Returns the result as JSON values. Raises LacksError.
 
-    depths: where to keep the engine's maps of the golden inputs.
+    depths: where to keep the engine's maps of the golden inputs. layers_seconds: how long to look for the first wrong
+    layer where they are wrong; None: not at all.
     """
     plan = json.loads(plan_path.read_text())
     folder = plan_path.resolve().parent
+    layers = None if layers_seconds is None else read_layers(folder, plan)
     try:
         import tensorrt as trt
     except ImportError as error:
         raise LacksError(f"TensorRT's Python package is missing ({error})") from error
-    check_version(trt.__version__, plan["tensorrt"]["minimum"])
+    row = line_for(plan, trt.__version__)
+    known = suspicion(plan, trt.__version__)
+    if known:
+        print("warning: " + known, file=sys.stderr)
     cuda = Cuda()
-    serialized, build_s = engine_bytes(trt, folder, plan, rebuild)
+    serialized, build_s = engine_bytes(trt, folder, plan, row, rebuild)
     engine = Engine(trt, cuda, serialized, plan)
+    found = None
     try:
         images, maps = [], []
-        for image, expected in read_golden(folder, plan):
+        golden = read_golden(folder, plan)
+        for image, expected in golden:
             engine.load(image)
             engine.run()
             maps.append(engine.depth())
@@ -322,22 +448,29 @@ def check(plan_path, rebuild, runs, lock_clocks=False, depths=None):
         zeros = np.zeros(plan["input"]["shape"][1:], dtype=plan["input"]["dtype"])
         with locked_clocks(lock_clocks) as clocks, tegrastats() as board:
             timing = latency(engine, zeros, runs)
+        status, detail = judge(images, plan, known)
+        if layers is not None and images and status == "failed":
+            first, certain = golden[0][0], images[0]["correlation"] < plan["least_correlation"]
+            found = first_wrong_layer(layers, trt, cuda, folder, plan, row, engine, first, layers_seconds, certain)
+            detail += "; " + found["detail"]
+        elif layers is not None:
+            found = layers[0].NOTHING if images else layers[0].UNKNOWN
     finally:
         engine.close()
-    status, detail = judge(images, plan)
-    if ".".join(trt.__version__.split(".")[:2]) in plan["tensorrt"]["suspect"]:
-        detail += f"; TensorRT {trt.__version__} is reported to miscompute such nets, a newer one is safer"
     return {
         "status": status,
-        "detail": detail,
+        "detail": "; ".join(words for words in (detail, known) if words),
         "tensorrt": trt.__version__,
         "precision": plan["precision"],
+        "built_from": row["model"],
+        "builder_flags": row["flags"],
         "engine_bytes": len(serialized),
         "build_s": build_s,
         "latency": timing,
         "clocks": clocks,
         "board": board,
         "images": images,
+        "layers": found,
     }
 
 
@@ -349,10 +482,13 @@ def main(arguments=None):
     parser.add_argument("--runs", type=int, default=50, help="timed inferences")
     parser.add_argument("--lock-clocks", action="store_true", help="highest clocks while timing, then as before (root)")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
+    parser.add_argument("--layers", action="store_true", help="where the answers are wrong, name the first wrong layer")
+    parser.add_argument("--layers-seconds", type=float, default=300.0, help="start no build for --layers after these")
     parser.add_argument("--depths", type=Path, help="keep the engine's maps of the golden inputs, (n, h, w) float32")
     options = parser.parse_args(arguments)
     try:
-        result = check(options.plan, options.rebuild, options.runs, options.lock_clocks, options.depths)
+        looking = options.layers_seconds if options.layers else None
+        result = check(options.plan, options.rebuild, options.runs, options.lock_clocks, options.depths, looking)
     except LacksError as error:
         result = {"status": "not_measured", "detail": str(error)}
     except RuntimeError as error:

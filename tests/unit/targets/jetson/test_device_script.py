@@ -134,7 +134,7 @@ def device(tmp_path, monkeypatch):
     (tmp_path / "model.onnx").write_bytes(b"model")
     images = rng.integers(0, 256, (3, H, W, 3)).astype(np.uint8)
     np.savez(tmp_path / "golden.npz", image=images, depth=np.stack([depth_of(i) for i in images]))
-    plan = build_plan(tmp_path / "model.onnx", contract, engine="depth.engine", golden="golden.npz")
+    plan = build_plan(tmp_path / "model.onnx", contract, engine="depth.engine", golden="golden.npz", weak="none")
     (tmp_path / "build_plan.json").write_text(json.dumps(plan))
     spec = importlib.util.spec_from_file_location("build_and_check", SCRIPT)
     script = importlib.util.module_from_spec(spec)
@@ -181,7 +181,7 @@ def test_an_engine_of_this_model_is_reused_and_of_another_is_not(device):
     (device.folder / "model.onnx").write_bytes(b"other")
     status, said = device.run(trt)
     assert status == 1 and "not the model this plan was made for" in said["detail"]
-    plan["model_sha256"] = hashlib.sha256(b"other").hexdigest()
+    plan["lines"][1]["model_sha256"] = hashlib.sha256(b"other").hexdigest()
     (device.folder / "build_plan.json").write_text(json.dumps(plan))
     assert device.run(trt)[0] == 0 and trt.builds == 3
 
@@ -189,7 +189,7 @@ def test_an_engine_of_this_model_is_reused_and_of_another_is_not(device):
 def test_parser_errors_are_told_with_exit_1(device):
     plan = json.loads((device.folder / "build_plan.json").read_text())
     (device.folder / "model.onnx").write_bytes(b"bad")
-    plan["model_sha256"] = hashlib.sha256(b"bad").hexdigest()
+    plan["lines"][1]["model_sha256"] = hashlib.sha256(b"bad").hexdigest()
     (device.folder / "build_plan.json").write_text(json.dumps(plan))
     status, said = device.run(FakeTensorRT())
     assert status == 1 and "In node 7: zero point" in said["detail"]
@@ -199,7 +199,7 @@ def test_missing_or_old_tensorrt_is_exit_4(device):
     status, said = device.run(None)
     assert status == 4 and "missing" in said["detail"]
     status, said = device.run(FakeTensorRT(version="8.6.2"))
-    assert status == 4 and "older than 10.3" in said["detail"]
+    assert status == 4 and "for TensorRT 8.6.2 this export has no file: none" in said["detail"]
 
 
 def test_versions_reported_to_miscompute_are_named(device):
@@ -278,8 +278,11 @@ def test_without_the_boards_tools_that_is_said(device, monkeypatch):
     assert "not installed" in said["clocks"] and "not a Jetson" in said["board"]["not_measured"]
 
 
-def test_script_is_python_3_8_and_needs_only_numpy_and_tensorrt():
-    tree = ast.parse(SCRIPT.read_text(encoding="utf-8"), feature_version=(3, 8))
+@pytest.mark.parametrize(
+    ("name", "needs"), [(SCRIPT.name, {"numpy", "tensorrt", "find_layer"}), ("find_layer.py", {"numpy"})]
+)
+def test_scripts_are_python_3_8_and_need_only_numpy_and_tensorrt(name, needs):
+    tree = ast.parse(SCRIPT.with_name(name).read_text(encoding="utf-8"), feature_version=(3, 8))
     names = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     names |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-    assert names - set(sys.stdlib_module_names) == {"numpy", "tensorrt"}
+    assert names - set(sys.stdlib_module_names) == needs

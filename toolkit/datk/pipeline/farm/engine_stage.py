@@ -74,6 +74,8 @@ def judge(build: DeviceBuild, artifact: Artifact, results: Path, figures: Figure
         f"float32 answer, needed {least:g}"
         for i in bad
     ]
+    if bad and answer.layers is not None:
+        reasons.append(f"on the device, {answer.layers.detail}")
     notes = []
     if (answer.status == "passed") == bool(bad):
         notes.append(f"the device called it {answer.status!r}; the host's own comparison counts")
@@ -143,6 +145,7 @@ def write_engine_stage(
             "told": report.device.model_dump(mode="json"),
             "device_called_it": judged.answer.status,
             "clocks": judged.answer.clocks,
+            "layers": judged.answer.layers.model_dump(mode="json") if judged.answer.layers else None,
             "sensors_before": report.work.sensors_before.model_dump(mode="json", exclude_none=True),
             "sensors_after": report.work.sensors_after.model_dump(mode="json", exclude_none=True),
             "notes": judged.notes,

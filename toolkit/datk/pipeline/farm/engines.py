@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,7 +133,8 @@ class _Plan:
 def _planned(artifact: Artifact, device: Device, runtimes: Mapping[str, str]) -> _Plan:
     target = targets.get(artifact.target)
     assert target.device_build is not None
-    build: DeviceBuild = target.load(target.device_build)(artifact.folder)
+    runtime = runtimes.get(str(target.device_runtime), "")
+    build: DeviceBuild = target.load(target.device_build)(artifact.folder, runtime)
     known = {o.path: o.sha256 for o in artifact.manifest.outputs}
     files = []
     for name in build.files:
@@ -195,6 +196,8 @@ def _row(plan: _Plan, job: BuildJob, row: JobRow, waiting: str | None, store: St
     assert contract is not None
     suspects = known_bad(plan.target, contract, {plan.build.runtime: judged.version})
     known = [s.sentence() for s in suspects if s.certain and s.tool == plan.build.runtime]
+    if known and judged.status == "not measured":
+        judged = replace(judged, status="rejected")  # only right answers speak for such a version
     folder = write_engine_stage(plan.build, plan.artifact, job, report, judged, results, known_bad=known)
     notes = [*judged.notes, *known]
     reasons = [*judged.reasons, *(known if judged.status == "rejected" else [])]

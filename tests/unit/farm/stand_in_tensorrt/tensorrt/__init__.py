@@ -3,7 +3,8 @@
 Its "engine" is the ONNX file behind a header; "device memory" is this process's. Environment:
 STAND_IN_VERSION  what it calls itself; STAND_IN_FAULT  wrong (answers are noise), hang (the build never ends),
 crash (the build dies), large (the engine is larger than any honest one), link (a link in place of the timing cache),
-noisy-json (the check's JSON is spoilt at exit), nogpu.
+noisy-json (the check's JSON is spoilt at exit), nogpu, layer:TENSOR (that tensor, or the first of that operator, comes
+out with its sign turned), fusion:TENSOR (the same unless anything is read out). BUILT lists what each build was asked.
 """
 
 import atexit
@@ -28,7 +29,74 @@ class Logger:
         pass
 
 
-NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+STRONG = int(__version__.split(".")[0]) >= 10
+NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1) if STRONG else SimpleNamespace(EXPLICIT_BATCH=0)
+BuilderFlag = (
+    SimpleNamespace() if STRONG else SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY")
+)
+float32 = "float32"
+BUILT = []
+
+
+def nptype(kind):
+    return kind
+
+
+class Layer:
+    """One node of the graph."""
+
+    num_outputs = 1
+    precision = None
+
+    def __init__(self, node):
+        self.name, self.tensor = node.name, SimpleNamespace(name=node.output[0])
+
+    def get_output(self, index):
+        return self.tensor
+
+    def set_output_type(self, index, kind):
+        self.output_type = kind
+
+
+class Network:
+    def __init__(self, flags):
+        self.flags, self.model, self.marked, self.layers = flags, b"", [], None
+
+    def read(self):
+        if self.layers is None:
+            import onnx
+
+            self.layers = [Layer(node) for node in onnx.load_from_string(self.model).graph.node]
+        return self.layers
+
+    @property
+    def num_layers(self):
+        return len(self.read())
+
+    def get_layer(self, index):
+        return self.read()[index]
+
+    def mark_output(self, tensor):
+        self.marked.append(tensor.name)
+
+
+def as_built(network):
+    """The graph with what is marked as outputs, and the fault where one is asked for."""
+    kind, _, where = FAULT.partition(":")
+    if not network.marked and kind not in ("layer", "fusion"):
+        return network.model
+    import onnx
+    from onnx import helper
+
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(network.model))
+    graph = model.graph
+    types = {v.name: v for v in graph.value_info}
+    graph.output.extend(types[name] for name in network.marked)
+    if kind == "layer" or (kind == "fusion" and not network.marked):
+        made = next(i for i, node in enumerate(graph.node) if where in (node.output[0], node.op_type))
+        wrong, graph.node[made].output[0] = graph.node[made].output[0], "right"
+        graph.node.insert(made + 1, helper.make_node("Neg", ["right"], [wrong]))
+    return model.SerializeToString()
 
 
 class Builder:
@@ -36,7 +104,7 @@ class Builder:
         pass
 
     def create_network(self, flags):
-        return SimpleNamespace(model=b"")
+        return Network(flags)
 
     def create_builder_config(self):
         return Config()
@@ -47,7 +115,9 @@ class Builder:
         if FAULT == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         config.cache += b"+timings"
-        return HEADER + network.model + (b"\0" * 600_000_000 if FAULT == "large" else b"")
+        kept = [layer.name for layer in network.layers or () if layer.precision == float32]
+        BUILT.append({"network": network.flags, "flags": config.flags, "float32": kept, "also": network.marked})
+        return HEADER + as_built(network) + (b"\0" * 600_000_000 if FAULT == "large" else b"")
 
 
 class OnnxParser:
@@ -67,6 +137,12 @@ class OnnxParser:
 class Config:
     cache = b"stand-in"
 
+    def __init__(self):
+        self.flags = []
+
+    def set_flag(self, flag):
+        self.flags.append(flag)
+
     def create_timing_cache(self, blob):
         return blob
 
@@ -83,7 +159,24 @@ class Runtime:
         pass
 
     def deserialize_cuda_engine(self, data):
-        return SimpleNamespace(create_execution_context=lambda: Context(data[len(HEADER) :]), num_layers=1)
+        return Engine(data[len(HEADER) :])
+
+
+class Engine:
+    num_layers = 1
+
+    def __init__(self, model):
+        self.context = Context(model)
+        self.tensors = {o.name: o for o in self.context.session.get_outputs()}
+
+    def create_execution_context(self):
+        return self.context
+
+    def get_tensor_dtype(self, name):
+        return {"tensor(float)": np.float32, "tensor(float16)": np.float16}[self.tensors[name].type]
+
+    def get_tensor_shape(self, name):
+        return self.tensors[name].shape
 
 
 class Context:
@@ -100,14 +193,15 @@ class Context:
         self.addresses[name] = pointer
 
     def execute_async_v3(self, stream):
-        (source,), (answer,) = self.session.get_inputs(), self.session.get_outputs()
+        (source,) = self.session.get_inputs()
         kind = ctypes.POINTER(ctypes.c_uint8)
         image = np.ctypeslib.as_array(ctypes.cast(self.addresses[source.name], kind), tuple(source.shape))
-        (depth,) = self.session.run(None, {source.name: image})
-        if FAULT == "wrong":
-            depth = np.random.default_rng(0).normal(size=depth.shape)
-        kind = ctypes.POINTER(ctypes.c_float)
-        np.ctypeslib.as_array(ctypes.cast(self.addresses[answer.name], kind), tuple(answer.shape))[:] = depth
+        outputs = self.session.get_outputs()
+        for answer, value in zip(outputs, self.session.run(None, {source.name: image}), strict=True):
+            if FAULT == "wrong" and answer is outputs[0]:
+                value = np.random.default_rng(0).normal(size=value.shape).astype(np.float32)
+            data = np.ascontiguousarray(value)
+            ctypes.memmove(self.addresses[answer.name], data.ctypes.data, data.nbytes)
         return True
 
 
