@@ -1,4 +1,4 @@
-"""Compile for ExecuTorch: torch's own export, lowered to XNNPACK as far as XNNPACK goes."""
+"""Compile for ExecuTorch: torch's own export, or NNCF's int8 program, lowered to XNNPACK as far as XNNPACK goes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.fx import GraphModule
 
 from datk.artifact.files import atomic_path
 from datk.depth.io_spec import Contract, contract_for
 from datk.errors import TargetError
+from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
+from datk.targets.executorch.lint import check_float, check_int8
+from datk.targets.executorch.program import read_program
 from datk.targets.executorch.runner import CONTRACT_METHOD, METADATA_METHOD, open_artifact
+from datk.targets.executorch.scheme import scheme
 from datk.targets.tflite.quiet import native_output_to
 
 ARTIFACT = "model.pte"
@@ -26,8 +31,9 @@ CARRIES_NO_NUMBERS = ("alloc", "getitem")
 def build(request: BuildRequest) -> BuildResult:
     """Write request.out/model.pte: (1, h, w, 3) uint8 RGB in, (1, h, w) float32 out.
 
-    Checks: `delegation` (what XNNPACK runs and what is left to ExecuTorch's plain kernels), `runtime` (the runtime
-    loads the saved file and runs it), `conversion` (seconds). Raises TargetError with the exporter's own words.
+    Checks: `delegation` (what XNNPACK runs and what is left to ExecuTorch's plain kernels), `int8-scheme` or `weights`
+    (what the saved file stores and computes), `runtime` (the runtime loads the saved file and runs it), `conversion`
+    (seconds). Raises TargetError with the exporter's own words.
     """
     contract = contract_for(
         input_size=request.input_size,
@@ -43,10 +49,21 @@ def build(request: BuildRequest) -> BuildResult:
         part.write_bytes(content)
     checks = {
         "delegation": check_delegation(operators),
+        **_lint(artifact, request),
         "runtime": check_runtime(artifact, contract),
         "conversion": {"status": "passed", "detail": f"converted in {seconds:.0f} s", "seconds": round(seconds, 1)},
     }
     return BuildResult(artifact=artifact, contract=contract, checks=checks)
+
+
+def _lint(artifact: Path, request: BuildRequest) -> dict[str, dict[str, Any]]:
+    program = read_program(artifact)
+    if request.precision != "int8":
+        return {"weights": check_float(program)}
+    quantizer = (request.scheme or scheme()).quantizer
+    assert isinstance(request.module, GraphModule)
+    wanted, adds = quantizer.selected(request.module), len(quantizer.adds(request.module))
+    return {int8_record.NAME: check_int8(program, request.module, wanted, adds=adds)}
 
 
 def lower(module: torch.nn.Module, contract: Contract, metadata: dict[str, str]) -> tuple[bytes, Counter[str]]:
