@@ -3,11 +3,12 @@
 
 Needs Python >= 3.8, numpy and ai-edge-litert or tflite-runtime (the latter with numpy < 2).
 
-    python run_tflite.py model.tflite IMAGES --threads 4 --out DEPTHS
+    python run_tflite.py model.tflite IMAGES --threads 4 --out DEPTHS [--weight-cache FILE]
 
 IMAGES: a folder of .npy files, each (h, w, 3) or (1, h, w, 3) uint8 RGB of the file's own input size.
-With --out, each answer is written as NAME.npy, (h, w) float32. Exit codes: 0 fine, 2 wrong input,
-4 no runtime installed.
+With --out, each answer is written as NAME.npy, (h, w) float32. With --weight-cache (ai-edge-litert 2), XNNPACK writes
+its packed weights to FILE at the first start and maps them afterwards; FILE belongs to this one model. Exit codes:
+0 fine, 2 wrong input, 4 no runtime installed.
 """
 
 import argparse
@@ -19,21 +20,53 @@ from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
 
-def load_runtime() -> Tuple[Any, str]:
-    """The interpreter class and the name of the package it comes from."""
+def open_model(path: Path, threads: int) -> Tuple[Any, Any, str]:
+    """(shape the model takes, (1, h, w, 3) -> (1, h, w), package that runs it)."""
     try:
         from ai_edge_litert.interpreter import Interpreter
 
-        return Interpreter, "ai-edge-litert"
+        runtime = "ai-edge-litert"
     except ImportError:
-        pass
-    try:
-        from tflite_runtime.interpreter import Interpreter
+        try:
+            from tflite_runtime.interpreter import Interpreter
 
-        return Interpreter, "tflite-runtime"
+            runtime = "tflite-runtime"
+        except ImportError:
+            code = fail(4, "neither ai-edge-litert nor tflite-runtime is installed: pip install ai-edge-litert")
+            raise SystemExit(code) from None
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def run(image: Any) -> Any:
+        interpreter.set_tensor(source["index"], image)
+        interpreter.invoke()
+        return interpreter.get_tensor(result["index"])
+
+    return tuple(int(side) for side in source["shape"]), run, runtime
+
+
+def open_cached(path: Path, threads: int, cache: Path) -> Tuple[Any, Any, str]:
+    """As open_model, with XNNPACK's packed weights in a file."""
+    try:
+        import numpy as np
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.options import CpuOptions, HardwareAccelerator, Options
     except ImportError:
-        code = fail(4, "neither ai-edge-litert nor tflite-runtime is installed: pip install ai-edge-litert")
-        raise SystemExit(code) from None
+        raise SystemExit(fail(4, "--weight-cache needs ai-edge-litert 2: pip install ai-edge-litert")) from None
+    cpu = CpuOptions(num_threads=threads, xnnpack_weight_cache_path=str(cache))
+    options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
+    model = CompiledModel.from_file(str(path), options=options)
+    key = next(iter(model.get_signature_list()))
+    source = next(iter(model.get_input_tensor_details(key).values()))
+    inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
+
+    def run(image: Any) -> Any:
+        inputs[0].write(image)
+        model.run_by_index(0, inputs, outputs)
+        return outputs[0].read(image.shape[1] * image.shape[2], np.float32).reshape(image.shape[:3])
+
+    return tuple(int(side) for side in source["shape"]), run, "ai-edge-litert"
 
 
 def fail(code: int, message: str) -> int:
@@ -55,22 +88,22 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--warmup", type=int, default=3, help="runs on the first image that are not timed")
     parser.add_argument("--repeat", type=int, default=1, help="timed runs per image")
     parser.add_argument("--out", type=Path, help="folder for the depth maps")
+    parser.add_argument("--weight-cache", type=Path, help="file for XNNPACK's packed weights, of this model alone")
     options = parser.parse_args(arguments)
 
     import numpy as np
 
-    interpreter_class, runtime = load_runtime()
     paths = sorted(options.images.glob("*.npy"))
     if not options.model.is_file():
         return fail(2, "{}: no such file".format(options.model))
     if not paths:
         return fail(2, "{}: holds no .npy files".format(options.images))
     started = time.perf_counter()
-    interpreter = interpreter_class(model_path=str(options.model), num_threads=options.threads)
-    interpreter.allocate_tensors()
+    if options.weight_cache:
+        expected, run_model, runtime = open_cached(options.model, options.threads, options.weight_cache)
+    else:
+        expected, run_model, runtime = open_model(options.model, options.threads)
     load_ms = 1000 * (time.perf_counter() - started)
-    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    expected = tuple(int(side) for side in source["shape"])
 
     times_ms = []
     if options.out:
@@ -82,9 +115,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             return fail(2, "{}: expected uint8 {}, got {} {}".format(path, expected, image.dtype, image.shape))
         for run in range(options.repeat + (options.warmup if number == 0 else 0)):
             begin = time.perf_counter()
-            interpreter.set_tensor(source["index"], image)
-            interpreter.invoke()
-            depth = interpreter.get_tensor(result["index"])
+            depth = run_model(image)
             if number or run >= options.warmup:
                 times_ms.append(1000 * (time.perf_counter() - begin))
         if options.out:

@@ -83,8 +83,8 @@ MISTAKES: dict[str, tuple[str, str, Callable]] = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_an_app_with_one_mistake_fails_and_the_mistake_is_named(kit, onnx_export: Path, mistake: str) -> None:
+def assert_named(kit: tuple[ModuleType, ModuleType], export: Path, mistake: str) -> None:
+    """The kit's app with one method made wrong fails the kit's golden test on every photograph, in the right words."""
     app, golden = kit
     method, words, wrong = MISTAKES[mistake]
 
@@ -93,9 +93,22 @@ def test_an_app_with_one_mistake_fails_and_the_mistake_is_named(kit, onnx_export
 
     right = getattr(app.DepthApp, method)
     setattr(Wrong, method, lambda self, photo: wrong(app, right(self, photo), photo))
-    problems, judged = golden.problems_of(Wrong(onnx_export), onnx_export)
-    assert judged == 3 and problems, mistake
+    problems, judged = golden.problems_of(Wrong(export), export)
+    assert judged == 3 and len(problems) == 3, mistake
     assert all(words in p for p in problems), problems
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_an_app_with_one_mistake_fails_and_the_mistake_is_named(kit, onnx_export: Path, mistake: str) -> None:
+    assert_named(kit, onnx_export, mistake)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_an_app_for_litert_with_one_mistake_fails_too(tflite_export: Path, mistake: str) -> None:
+    kit = load(tflite_export / "kits/python/depth_app.py"), load(tflite_export / "kits/python/golden_test.py")
+    assert kit[1].problems_of(kit[0].DepthApp(tflite_export), tflite_export) == ([], 3)
+    assert_named(kit, tflite_export, mistake)
 
 
 def test_an_app_that_answers_at_the_artifacts_size_is_judged_too(kit, onnx_export: Path) -> None:
@@ -122,7 +135,7 @@ def test_the_kit_resizes_as_datk_does(kit, old: tuple[int, int], new: tuple[int,
     np.testing.assert_allclose(kit[0].resize_bilinear(depth, new), resize_output(depth, new), rtol=1e-6)
 
 
-def build(folder: Path, library: Path, edits: dict[str, tuple[str, str]]) -> Path:
+def build(folder: Path, library: Path, edits: dict[str, tuple[str, str]], *flags: str) -> Path:
     """Compile the C++ kit in a copy, with one text replaced in some of its files."""
     for name, (old, new) in edits.items():
         text = (folder / name).read_text()
@@ -132,7 +145,7 @@ def build(folder: Path, library: Path, edits: dict[str, tuple[str, str]]) -> Pat
     links.mkdir()
     for name in (library.name, "libonnxruntime.so.1"):  # the wheel lacks the link that its file's own name asks for
         (links / name).symlink_to(library)
-    line = ["g++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "golden_test.cpp", "-o", str(program)]
+    line = ["g++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "golden_test.cpp", "-o", str(program), *flags]
     line += [str(links / library.name), f"-Wl,-rpath,{links}", f"-Wl,-rpath,{library.parent}"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -151,11 +164,26 @@ def library_of(package: str, pattern: str) -> Path:
 
 CHANNEL, ANSWER = "out.pixels[(size_t(y) * width + x) * 3 + c]", "Correlation(depth.values, golden);"
 SWAPPED = CHANNEL.replace("+ c", "+ 2 - c")
+ROUNDED = "std::clamp(std::nearbyint(sum), 0.0f, 255.0f)"
+NORMALISED = "std::clamp((sum / 255 - 0.45f) / 0.225f, 0.0f, 255.0f)"
+STRETCH = "{ return ResizeCubic(photo, kHeight, kWidth); }"
+CROP = """{
+  const int side = std::min(photo.height, photo.width);
+  Image middle{side, side, {}};
+  for (int y = 0; y < side; ++y) {
+    const auto row = photo.pixels.begin() + size_t(y) * photo.width * 3;
+    middle.pixels.insert(middle.pixels.end(), row, row + size_t(side) * 3);
+  }
+  return ResizeCubic(middle, kHeight, kWidth);
+}"""
 CPP_MISTAKES: dict[str, tuple[dict[str, tuple[str, str]], int, str]] = {
     "none": ({}, 0, "passed"),
     "bgr": ({"depth_app.hpp": (CHANNEL, SWAPPED)}, 3, "red and blue are swapped"),
+    "normalised twice": ({"depth_app.hpp": (ROUNDED, NORMALISED)}, 3, "normalised before it was made 8-bit"),
+    "stretch": ({"depth_app.hpp": (STRETCH, CROP)}, 3, "a letterbox, a crop"),
     "sign": ({"golden_test.cpp": (ANSWER, f"-{ANSWER}")}, 3, "the sign is flipped"),
 }
+"""Every mistake the golden tests are for, one wrong app each; "none" is the right one."""
 
 
 @pytest.mark.parametrize("mistake", CPP_MISTAKES)
@@ -180,6 +208,46 @@ def test_both_kits_for_litert(tflite_export: Path, tmp_path: Path, mistake: str)
     done = subprocess.run([sys.executable, test], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done
     assert not [c for c in verify_export(tflite_export) if c.status == "failed"]
+
+
+@pytest.mark.slow
+def test_the_cpp_kit_for_litert_packs_its_weights_once(tflite_export: Path, tmp_path: Path) -> None:
+    library, cache = library_of("ai_edge_litert", "libLiteRt.so"), tmp_path / "model.xnnpack"
+    folder = Path(shutil.copytree(tflite_export / "kits/cpp", tmp_path / "cpp"))
+    opened = 'artifact(folder + "/" + depth_app::kArtifact)'
+    program = build(folder, library, {"golden_test.cpp": (opened, f'{opened[:-1]}, 2, "{cache}")')})
+    stamps = []
+    for _ in range(2):
+        done = subprocess.run([program, tflite_export], capture_output=True, text=True)
+        assert done.returncode == 0, done
+        stamps.append((cache.stat().st_mtime_ns, cache.stat().st_size))
+    assert stamps[0] == stamps[1] and stamps[0][1] > 1e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", CPP_MISTAKES)
+def test_both_kits_for_executorch(executorch_export: Path, tmp_path: Path, mistake: str) -> None:
+    edits, status, words = CPP_MISTAKES[mistake]
+    library = library_of("executorch", "libexecutorch.so")
+    include = library.parents[1] / "include"
+    flags = [f"-isystem{include}", f"-isystem{include}/executorch/runtime/core/portable_type/c10", "-Wl,--no-as-needed"]
+    flags += ["-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_EVENT_TRACER_ENABLED"]
+    flags += [str(library.parent / f"libexecutorch_{part}.so") for part in ("kernels_optimized", "backend_xnnpack")]
+    folder = Path(shutil.copytree(executorch_export / "kits/cpp", tmp_path / "cpp"))
+    done = subprocess.run([build(folder, library, edits, *flags), executorch_export], capture_output=True, text=True)
+    assert done.returncode == status and words in done.stdout, done
+    test = executorch_export / "kits/python/golden_test.py"
+    done = subprocess.run([sys.executable, test], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    done = subprocess.run([sys.executable, executorch_export / "verify.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_an_app_for_executorch_with_one_mistake_fails_too(executorch_export: Path, mistake: str) -> None:
+    kit = load(executorch_export / "kits/python/depth_app.py"), load(executorch_export / "kits/python/golden_test.py")
+    assert_named(kit, executorch_export, mistake)
 
 
 def test_what_was_not_compiled_says_so(onnx_export: Path) -> None:

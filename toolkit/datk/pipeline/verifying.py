@@ -56,7 +56,12 @@ def _opener(folder: Path, opened: list[Runner]) -> Callable[[Path, dict[str, Any
         except DataError as error:
             raise TargetError(error.message, hint=error.hint) from error
         opened.append(runner)
-        return runner.predict
+
+        def predict(image: Any) -> Any:
+            return runner.predict(image)
+
+        predict.runtime = getattr(runner, "runtime", None)  # type: ignore[attr-defined]
+        return predict
 
     return open_artifact
 

@@ -49,9 +49,10 @@ SWIFT = Kit(
 )
 
 
-def _cpp(runtime: str) -> Kit:
-    names = ("depth_app.hpp", f"runtime_{runtime}.hpp", "golden_test.cpp", "CMakeLists.txt")
-    return Kit("cpp", _files("cpp", *names), RUN, "build/golden_test ../..")
+def _cpp(runtime: str, build: str = "CMakeLists.txt") -> Kit:
+    """build: the template of its CMakeLists.txt."""
+    names = ("depth_app.hpp", f"runtime_{runtime}.hpp", "golden_test.cpp")
+    return Kit("cpp", (*_files("cpp", *names), (f"cpp/{build}.j2", "CMakeLists.txt")), RUN, "build/golden_test ../..")
 
 
 KITS: dict[str, tuple[Kit, ...]] = {
@@ -59,6 +60,7 @@ KITS: dict[str, tuple[Kit, ...]] = {
     ".onnx": (PYTHON, _cpp("onnxruntime"), ROS2),
     ".mlpackage": (SWIFT,),
     ".openvino": (PYTHON,),
+    ".pte": (PYTHON, _cpp("executorch", "CMakeLists_executorch.txt")),
 }
 """By the artifact's ending; an artifact of another ending gets none."""
 RUNTIMES = {
@@ -69,6 +71,11 @@ RUNTIMES = {
         "runtime_header": "runtime_onnxruntime.hpp",
     },
     ".openvino": {"runtime": "openvino"},
+    ".pte": {
+        "runtime": "executorch (which brings torch)",
+        "runtime_library": "libexecutorch.so",
+        "runtime_header": "runtime_executorch.hpp",
+    },
 }
 
 
