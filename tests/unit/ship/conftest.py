@@ -49,7 +49,9 @@ def export(run_dir: Path, checkpoint: Path, *sections: dict) -> Path:
     recipe = recipe_from_dict(
         {"name": "ship", "checkpoints": {"student": str(checkpoint)}, "targets": list(sections)}, where="test"
     )
-    stages = [s for s in stages_of(recipe) if s.verb in ("student", "export")]
+    quantised = any("int8" in s["precisions"] for s in sections)
+    verbs = ("student", "export", *(("calibration", "quantize") if quantised else ()))
+    stages = [s for s in stages_of(recipe) if s.verb in verbs]
     done = execute(stages, run_dir, Selection(), seed=0, recipe_text="test", reporter=Silent())
     assert not done.failures, done.failures
     return run_dir

@@ -154,8 +154,8 @@ def test_the_python_kit_of_a_pack_calls_the_signature_of_the_size_it_chose(run: 
     assert done.returncode == 0 and "on 3 photographs" in done.stdout, done
     swapped = out / "kits/python/depth_app.py"
     text = swapped.read_text(encoding="utf-8")
-    assert text.count("self.entries[size])") == 1
-    swapped.write_text(text.replace("self.entries[size])", "self.entries[(70, 70)])"), encoding="utf-8")
+    assert text.count("entry = self.entries[size]") == 1
+    swapped.write_text(text.replace("= self.entries[size]", "= self.entries[(70, 70)]"), encoding="utf-8")
     done = subprocess.run([sys.executable, out / "kits/python/golden_test.py"], capture_output=True, text=True)
     assert done.returncode != 0, "another size's signature must not pass"
 
