@@ -133,7 +133,7 @@ class Target:
     foreign_encoders: tuple[str, ...] = ()
     """Precisions in which nets with another encoder than DINOv2 (datk.models.backbones) are taken."""
     options: str | None = None
-    """pydantic model for recipe `targets[].options`."""
+    """pydantic model for recipe `targets[].options`; may have refuses(precision) -> why not, or None."""
     builds_on: tuple[str, ...] = ()
     """Other targets whose code this one uses: a change in their folders builds its artifacts anew."""
     tools: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ TARGET = Target(
     default_precisions=("fp16", "int8"),
     modules=("coremltools",),
     extra="coreml",
+    options=".options:Options",
     pack=".pack:pack",
     input_form="nchw_float",
     stand_ins={"coreml-reference": "datk's evaluator is not Core ML"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import nn
 
 from datk.depth.io_spec import Contract, Size, contract_for
 from datk.errors import TargetError
+from datk.models.depth_anything import DepthAnything
+from datk.models.passes.channels_first import channels_first
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.coreml.bars import progress_bars_off
@@ -47,7 +50,7 @@ def build(request: BuildRequest) -> BuildResult:
         max_depth_m=request.max_depth_m,
         layout="image",
     )
-    model = convert(request.module, contract)
+    model = convert(in_layout(request.module, request.options), contract)
     if request.precision in PRECISIONS:
         model = compress(model, request.precision)
     artifact = request.out / ARTIFACT
@@ -62,6 +65,23 @@ def build(request: BuildRequest) -> BuildResult:
     if request.precision in PRECISIONS:
         checks[NAME] = check_compressed(program, request.precision)
     return BuildResult(artifact=artifact, contract=contract, checks=checks)
+
+
+def in_layout(module: nn.Module, options: Any) -> nn.Module:
+    """The deployment module, or a copy with the encoder in the Neural Engine's layout where the options ask for it.
+
+    Raises TargetError when there is nothing to rewrite: the promise would be empty.
+    """
+    if getattr(options, "layout", "tokens") == "tokens":
+        return module
+    copied = copy.deepcopy(module)
+    net = getattr(copied, "net", None)
+    if not isinstance(net, DepthAnything) or channels_first(net) == 0:
+        raise TargetError(
+            "layout neural-engine is written for the DINOv2 encoder in float, and this net has another",
+            hint="leave the option layout out",
+        )
+    return copied
 
 
 def convert(module: nn.Module, contract: Contract, *, output_names: tuple[str, ...] | None = None) -> Any:

@@ -62,7 +62,7 @@ LAYOUT = Rule(
     id="coreml-ane-layout",
     device=ENGINE,
     why="tokens lie as (1, tokens, channels): the engine wants 4-D with channels second, and copies to get it",
-    rewrite="carry tokens as (1, channels, 1, tokens), linears as 1x1 convolutions",
+    rewrite="options: {layout: neural-engine} carries tokens as (1, channels, 1, tokens), linears as 1x1 convolutions",
     source=_PRINCIPLES,
 )
 SINGLE = Rule(

@@ -72,12 +72,12 @@ def layer_norm(
     beta: Tensor | None = None,
     epsilon: Tensor | float = 1e-5,
 ) -> Tensor:
-    """Over the last len(axes) axes, gamma and beta of that shape."""
+    """Over any axes; gamma and beta have the shape of those axes, in their order."""
     rank = x.dim()
     over = sorted(a % rank for a in (axes or range(rank)))
-    if over != list(range(rank - len(over), rank)):
-        raise TargetError(f"layer_norm over axes {axes} of {rank} cannot be judged here: only trailing axes")
-    return F.layer_norm(x, x.shape[rank - len(over) :], gamma, beta, as_float(epsilon))
+    last = list(range(rank - len(over), rank))
+    moved = x.movedim(over, last)
+    return F.layer_norm(moved, moved.shape[last[0] :], gamma, beta, as_float(epsilon)).movedim(last, over)
 
 
 @mil("softmax")

@@ -17,6 +17,7 @@ from datk.errors import UsageError
 from datk.models.deployment import deployment_module
 from datk.models.depth_anything import DepthAnything
 from datk.models.passes.attention import write_out_attention
+from datk.models.passes.channels_first import channels_first
 from datk.models.passes.dead_weights import drop_dead_weights
 from datk.models.passes.layer_norm import single_layer_norm
 from datk.models.passes.layer_scale import fold_layer_scale
@@ -70,8 +71,10 @@ def assert_same(net: nn.Module, before: nn.Module, x: Tensor) -> None:
         (drop_dead_weights, 24 + 2 * (8 * 8 * 9 + 8)),
         (lambda net: resize_by_matmul(net, SIZE), 5),
         (write_out_safe_layer_norms, 9),
+        (lambda net: fix_position_embedding(net, SIZE) and channels_first(net), 4),
+        (lambda net: fix_position_embedding(net, SIZE) and fold_layer_scale(net) and channels_first(net), 4),
     ],
-    ids=["position", "layer_scale", "attention", "dead_weights", "resize", "safe_layer_norm"],
+    ids=["position", "layer_scale", "attention", "dead_weights", "resize", "safe_layer_norm", "channels", "channels_2"],
 )
 def test_pass_keeps_the_function(rewrite, places: int, ffn: str) -> None:
     net = micro(ffn)

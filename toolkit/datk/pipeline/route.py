@@ -245,6 +245,7 @@ def _target_stages(recipe: Recipe, section: TargetSection, *, names: tuple[str, 
     trained = recipe.student.encoder if recipe.student is not None and recipe.checkpoints.student is None else None
     for precision in precisions:
         target.check_precision(precision)
+        check_options(target, options, precision)
         target.check_encoder(trained.family if trained else None, precision)
     sizes = section.sizes(default_input_size(recipe))
     teachers = tuple(n for n in names if n == "10-teacher")
@@ -479,6 +480,13 @@ def target_options(target: Target, values: dict[str, Any]) -> Any:
     except ValidationError as error:
         lines = "\n".join(f"  targets.{target.name}.options.{e['loc'][0]}: {e['msg']}" for e in error.errors())
         raise RecipeError(f"options of target '{target.name}':\n{lines}") from error
+
+
+def check_options(target: Target, options: Any, precision: str) -> None:
+    """Raise RecipeError when the target's options exclude a precision: its Options say so in `refuses`, if they can."""
+    refuses = getattr(options, "refuses", None)
+    if refuses is not None and (why := refuses(precision)):
+        raise RecipeError(f"target '{target.name}' {precision}: {why}", hint="leave one of the two out")
 
 
 def _rooms_of(target: Target) -> tuple[str, ...]:
