@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -37,8 +37,8 @@ class DeviceBuild:
     """The file of the export that holds the maps to expect, `depth` (n, h, w) float32; None: nothing to compare."""
     least_correlation: float = 1.0
     """With the expected maps, each."""
-    written_here: Mapping[str, str] = field(default_factory=dict)
-    """Small text files the host itself lays beside the results; {version} is the runtime's."""
+    written_here: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    """Small text files the host itself lays beside the results: their text for the runtime's version."""
 
 
 class _Said(BaseModel):

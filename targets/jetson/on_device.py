@@ -27,24 +27,25 @@ NPY_HEADER = 128
 
 
 def device_build(export: Path, version: str) -> DeviceBuild:
-    """For an export folder of this target. version: TensorRT's on the device, which decides the file that is sent.
+    """For an export folder of this target. version: TensorRT's on the device, which decides the file that is sent;
+    where it is no version ("unknown"), every line's is.
 
     Raises DataError when the folder lacks the plan, or has one of an older datk; EnvironmentLacks when no line of the
     plan is for that TensorRT.
     """
     plan = _plan(export)
-    row = _row(plan, version)
-    model, engine = export / row["model"], str(plan["engine"])
+    models = [str(row["model"]) for row in _rows(plan, version)]
+    engine = str(plan["engine"])
     golden = plan["golden"] if plan["golden"] and (export / plan["golden"]).is_file() else None
     layers = plan["layers"] if golden and plan["layers"] and (export / plan["layers"]).is_file() else None
     results = {
-        engine: 2 * model.stat().st_size + ENGINE_ROOM,
+        engine: 2 * max((export / name).stat().st_size for name in models) + ENGINE_ROOM,
         f"{engine}.timing.cache": CACHE_LIMIT,
         ANSWER: ANSWER_LIMIT,
     }
     if golden is not None:
         results[MAPS] = 4 * prod(_golden_shape(export / golden)) + NPY_HEADER
-    sent = (str(row["model"]), PLAN, *SCRIPTS, *(name for name in (golden, layers) if name))
+    sent = (*dict.fromkeys(models), PLAN, *SCRIPTS, *(name for name in (golden, layers) if name))
     said = (*(("--depths", MAPS) if golden else ()), *(("--layers",) if layers else ()))
     return DeviceBuild(
         runtime=str(TARGET.device_runtime),
@@ -57,7 +58,7 @@ def device_build(export: Path, version: str) -> DeviceBuild:
         maps=MAPS if golden else None,
         golden=golden,
         least_correlation=float(plan["least_correlation"]),
-        written_here={f"{engine}.made_from": f"{row['model_sha256']} {{version}}"},
+        written_here={f"{engine}.made_from": lambda found: f"{_rows(plan, found)[-1]['model_sha256']} {found}"},
     )
 
 
@@ -77,13 +78,15 @@ def _plan(export: Path) -> dict[str, Any]:
     return plan
 
 
-def _row(plan: dict[str, Any], version: str) -> dict[str, Any]:
-    """The plan's line for a TensorRT version, as the device's script chooses it; the newest where it is unknown."""
+def _rows(plan: dict[str, Any], version: str) -> list[dict[str, Any]]:
+    """The plan's line for a TensorRT version, as the device's script chooses it; all that have a file where it is no
+    version.
+    """
     rows: list[dict[str, Any]] = plan["lines"]
     try:
         found = Version(version)
     except InvalidVersion:
-        return next(row for row in reversed(rows) if row["model"])
+        return [row for row in rows if row["model"]]
     for row in rows:
         if Version(row["least"]) <= found and (row["below"] is None or found < Version(row["below"])):
             if row["model"] is None:
@@ -91,7 +94,7 @@ def _row(plan: dict[str, Any], version: str) -> dict[str, Any]:
                     f"for TensorRT {version} this export has no file: {row['why_none']}",
                     hint="datk export --target jetson --option tensorrt8=true",
                 )
-            return row
+            return [row]
     newer = next(row for row in rows if Version(row["least"]) > found)
     raise EnvironmentLacks(
         f"TensorRT {version} is older than {newer['least']} ({newer['comes_with']}), and no older line of the plan is "

@@ -154,7 +154,7 @@ def test_the_first_wrong_layer_of_a_rejected_engine_is_named(work: Path, capsys:
     assert manifest.verdict is not None and any("first wrong layer" in r for r in manifest.verdict.reasons)
 
 
-def test_an_8_6_is_sent_the_opset_17_file_and_no_other(work: Path) -> None:
+def test_an_8_6_builds_from_the_opset_17_file(work: Path) -> None:
     assert datk(*LINE, *FEW, "--device", "weak") == 0
     stage = work / "runs/net/65-engine-jetson-fp32-weak"
     said = json.loads((stage / "engine_check.json").read_text())

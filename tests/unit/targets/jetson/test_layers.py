@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from math import gcd
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -179,3 +180,4 @@ def test_a_deep_graph_is_sampled_more_thinly() -> None:
     deep = small_graph(blocks=120)
     rows = sampled_tensors(deep, deep)
     assert len(rows) > 600 and sum(r.count for r in rows) <= BUDGET
+    assert max(r.stride for r in rows) > 1 and all(gcd(r.stride, r.shape[-1]) == 1 for r in rows), "all channels count"

@@ -111,7 +111,7 @@ def write_engine_stage(
             _link(results / name, part / name)
     write_json(part / build.answer, judged.told)
     for name, text in build.written_here.items():
-        write_text(part / name, text.replace("{version}", judged.version))
+        write_text(part / name, text(judged.version))
     assert report.work is not None
     figures = adapters.get(job.device.kind).figures
     manifest = Manifest(
