@@ -2,7 +2,7 @@
 """Build the engine on this device and check it against golden inputs. Prints JSON.
 
     python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--lock-clocks] [--json RESULT.json]
-                                [--depths MAPS.npy] [--layers]
+                                [--depths MAPS.npy] [--layers] [--inspect ENGINE.json]
 
 Needs only TensorRT's Python package (JetPack brings it) and NumPy; Python 3.8 or newer. Reads
 build_plan.json, golden.npz and the .onnx file that the plan has for this TensorRT, all beside it, and writes the
@@ -111,12 +111,13 @@ def suspicion(plan, version):
     return f"TensorRT {version} is reported to miscompute such nets: {'; '.join(rows)}"
 
 
-def build_engine(trt, row, model_path, cache_path, also=()):
+def build_engine(trt, row, model_path, cache_path, also=(), detailed=False):
     """Parse model_path into a network, typed as the plan's row says, and build it.
 
     cache_path: timings of an earlier build are read from it and written back: the next build is faster and
     chooses the same kernels. One of another TensorRT or GPU does not fit and is replaced. also: tensors to be outputs
-    too. Returns the serialised engine and those of `also` that the network does not have.
+    too. detailed: the engine keeps what its inspector tells of each layer. Returns the serialised engine and those of
+    `also` that the network does not have.
     """
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
@@ -131,6 +132,8 @@ def build_engine(trt, row, model_path, cache_path, also=()):
     for name in row["flags"]:
         config.set_flag(getattr(trt.BuilderFlag, name))
     keep_float32(trt, network, config, row["float32_nodes"])
+    if detailed:
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     absent = mark_outputs(network, also)
     earlier = cache_path.read_bytes() if cache_path.is_file() else b""
     if not config.set_timing_cache(config.create_timing_cache(earlier), False):
@@ -210,6 +213,12 @@ class Engine:
         for array, pointer in self.more.values():
             self.cuda.copy(array.ctypes.data_as(ctypes.c_void_p), pointer, array.nbytes, Cuda.TO_HOST)
         return {name: array for name, (array, _) in self.more.items()}
+
+    def inspected(self, trt, path):
+        """Write TensorRT's own account of the engine, layer by layer, as JSON; returns how many layers it tells of."""
+        text = self.engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+        path.write_text(text)
+        return {"file": path.name, "layers": len(json.loads(text)["Layers"])}
 
     def close(self):
         for _, pointer in self.more.values():
@@ -345,7 +354,7 @@ def read_golden(folder, plan):
         return list(zip(stored["image"], stored["depth"].astype(np.float64)))  # noqa: B905 (Python 3.8)
 
 
-def engine_bytes(trt, folder, plan, row, rebuild):
+def engine_bytes(trt, folder, plan, row, rebuild, detailed):
     """The engine, built unless one of this very model lies there. Returns (bytes, build seconds or None)."""
     model = folder / row["model"]
     if not model.is_file():
@@ -359,7 +368,7 @@ def engine_bytes(trt, folder, plan, row, rebuild):
     if not rebuild and path.is_file() and made_from.is_file() and made_from.read_text() == key:
         return path.read_bytes(), None
     start = time.perf_counter()
-    built, _ = build_engine(trt, row, model, timing_cache(folder, plan))
+    built, _ = build_engine(trt, row, model, timing_cache(folder, plan), detailed=detailed)
     seconds = time.perf_counter() - start
     part = folder / (plan["engine"] + ".part")
     part.write_bytes(built)
@@ -414,11 +423,11 @@ def first_wrong_layer(layers, trt, cuda, folder, plan, row, engine, image, secon
         return dict(module.UNKNOWN, detail=f"with further outputs: {error}")
 
 
-def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_seconds=None):
+def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_seconds=None, inspect=None):
     """Build, run, compare. Returns the result as JSON values. Raises LacksError.
 
     depths: where to keep the engine's maps of the golden inputs. layers_seconds: how long to look for the first wrong
-    layer where they are wrong; None: not at all.
+    layer where they are wrong; None: not at all. inspect: where to write TensorRT's own account of the engine.
     """
     plan = json.loads(plan_path.read_text())
     folder = plan_path.resolve().parent
@@ -432,10 +441,11 @@ def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_secon
     if known:
         print("warning: " + known, file=sys.stderr)
     cuda = Cuda()
-    serialized, build_s = engine_bytes(trt, folder, plan, row, rebuild)
+    serialized, build_s = engine_bytes(trt, folder, plan, row, rebuild, inspect is not None)
     engine = Engine(trt, cuda, serialized, plan)
     found = None
     try:
+        inspected = None if inspect is None else engine.inspected(trt, inspect)
         images, maps = [], []
         golden = read_golden(folder, plan)
         for image, expected in golden:
@@ -465,6 +475,7 @@ def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_secon
         "built_from": row["model"],
         "builder_flags": row["flags"],
         "engine_bytes": len(serialized),
+        "inspected": inspected,
         "build_s": build_s,
         "latency": timing,
         "clocks": clocks,
@@ -484,11 +495,16 @@ def main(arguments=None):
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     parser.add_argument("--layers", action="store_true", help="where the answers are wrong, name the first wrong layer")
     parser.add_argument("--layers-seconds", type=float, default=300.0, help="start no build for --layers after these")
+    parser.add_argument(
+        "--inspect", type=Path, help="write what TensorRT tells of the engine's layers; with --rebuild all"
+    )
     parser.add_argument("--depths", type=Path, help="keep the engine's maps of the golden inputs, (n, h, w) float32")
     options = parser.parse_args(arguments)
     try:
         looking = options.layers_seconds if options.layers else None
-        result = check(options.plan, options.rebuild, options.runs, options.lock_clocks, options.depths, looking)
+        result = check(
+            options.plan, options.rebuild, options.runs, options.lock_clocks, options.depths, looking, options.inspect
+        )
     except LacksError as error:
         result = {"status": "not_measured", "detail": str(error)}
     except RuntimeError as error:

@@ -53,7 +53,7 @@ class FakeTensorRT:
         def build(network, config):
             fake.builds += 1
             config.cache += b"+timings"
-            return b"engine"
+            return b"engine" + b" with details" * (config.profiling_verbosity == "detailed")
 
         self.OnnxParser = Parser
         self.Builder = lambda logger: SimpleNamespace(
@@ -62,8 +62,24 @@ class FakeTensorRT:
             build_serialized_network=build,
         )
         self.Runtime = lambda logger: SimpleNamespace(
-            deserialize_cuda_engine=lambda data: SimpleNamespace(create_execution_context=lambda: Context(fake))
+            deserialize_cuda_engine=lambda data: SimpleNamespace(
+                create_execution_context=lambda: Context(fake), create_engine_inspector=lambda: Inspector(data)
+            )
         )
+        self.ProfilingVerbosity = SimpleNamespace(DETAILED="detailed")
+        self.LayerInformationFormat = SimpleNamespace(JSON="json")
+
+
+class Inspector:
+    """TensorRT's: an object a layer where the engine was built with details, else its name."""
+
+    def __init__(self, engine):
+        self.detailed = engine.endswith(b"with details")
+
+    def get_engine_information(self, form):
+        assert form == "json"
+        layers = [{"Name": "qkv", "LayerType": "gemm"}, {"Name": "conv"}] if self.detailed else ["qkv", "conv"]
+        return json.dumps({"Layers": layers, "Bindings": ["image", "depth"]})
 
 
 class Config:
@@ -71,6 +87,7 @@ class Config:
 
     def __init__(self, fake):
         self.version, self.cache = fake.__version__.encode(), None
+        self.profiling_verbosity = "names"
 
     def create_timing_cache(self, blob):
         return blob
@@ -221,6 +238,16 @@ def test_timings_are_kept_for_the_next_build_and_replaced_for_another_tensorrt(d
     assert cache.read_bytes() == b"10.7.0+timings+timings"
     device.run(FakeTensorRT(version="10.8.0"))
     assert cache.read_bytes() == b"10.8.0+timings"
+
+
+def test_the_engine_is_inspected_and_built_with_details_for_it(device):
+    told = device.folder / "engine.json"
+    status, said = device.run(FakeTensorRT(), "--inspect", str(told))
+    assert (status, said["inspected"]) == (0, {"file": "engine.json", "layers": 2})
+    assert json.loads(told.read_text())["Layers"][0]["LayerType"] == "gemm"
+    assert device.run(FakeTensorRT(), "--rebuild")[1]["inspected"] is None
+    assert device.run(FakeTensorRT(), "--inspect", str(told))[1]["inspected"]["layers"] == 2
+    assert json.loads(told.read_text())["Layers"] == ["qkv", "conv"], "an engine that lies there keeps what it was"
 
 
 def test_copies_are_timed_beside_the_inference(device):
