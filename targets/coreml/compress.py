@@ -20,6 +20,7 @@ PALETTES = {"lut8": 8, "lut6": 6, "lut4": 4}
 """Precision -> bits of an index into each weight's own table."""
 PRECISIONS = (*PALETTES, "int8-weights")
 LEAST_VALUES = 2048
+"""coremltools compresses what is larger than its threshold, which is therefore one less."""
 NAME = "compressed-weights"
 _KINDS = {"int8-weights": "constexpr_affine_dequantize"} | dict.fromkeys(PALETTES, "constexpr_lut_to_dense")
 
@@ -30,12 +31,12 @@ def compress(model: Any, precision: str) -> Any:
         import coremltools.optimize.coreml as cto
 
         if precision in PALETTES:
-            table = cto.OpPalettizerConfig(mode="kmeans", nbits=PALETTES[precision], weight_threshold=LEAST_VALUES)
+            table = cto.OpPalettizerConfig(mode="kmeans", nbits=PALETTES[precision], weight_threshold=LEAST_VALUES - 1)
             config = cto.OptimizationConfig(global_config=table)
             work = cto.palettize_weights
         else:
             linear = cto.OpLinearQuantizerConfig(
-                mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=LEAST_VALUES
+                mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=LEAST_VALUES - 1
             )
             config = cto.OptimizationConfig(global_config=linear)
             work = cto.linear_quantize_weights

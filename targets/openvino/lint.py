@@ -86,7 +86,7 @@ def check_compressed(model: Any, precision: str) -> dict[str, Any]:
     wanted = "i4" if precision == "int4-weights" else "i8"
     counts = Counter(layer.stored for layer in layers)
     problems = [
-        *([] if counts[wanted] else [f"no weight is stored as {wanted}"]),
+        *([] if counts[wanted] else [f"no weight is stored as {wanted}{_why_none(layers, wanted)}"]),
         *([f"{len(wrong)} layers: {some(wrong)}"] if wrong else []),
         *([f"a {precision} file reads quantised data"] if any(layer.reads for layer in layers) else []),
         *edges(model),
@@ -104,6 +104,12 @@ def edges(model: Any) -> list[str]:
     """A sentence unless the IR takes uint8 and gives float32, one tensor each."""
     types = [p.get_element_type().get_type_name() for p in (*model.inputs, *model.outputs)]
     return [] if types == ["u8", "f32"] else [f"input and output are {types}, expected u8 and f32"]
+
+
+def _why_none(layers: Sequence[StoredLayer], wanted: str) -> str:
+    if wanted != "i4" or any(layer.kind == "MatMul" for layer in layers):
+        return ""
+    return ": linears alone are, and a net of convolutions has none; int8-weights takes them"
 
 
 def _fake(layer: StoredLayer) -> bool:

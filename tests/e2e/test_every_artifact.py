@@ -28,6 +28,9 @@ ALL_OF_THEM = ("small-252x252", "mobile-252x252")
 PLAIN_AND_ONE = "small-518x518"
 """1,370 tokens: fp32, fp16, int8 and one compressed variant a target."""
 
+REFUSED = {("mobile-252x252", "int4-weights")}
+"""int4 is for linears, of which a net of convolutions has none: such an export is rejected, and so it should be."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -50,7 +53,7 @@ def cases() -> Iterator[Case]:
     for net in (*ALL_OF_THEM, PLAIN_AND_ONE):
         for name, target in sorted(available().items()):
             plain = [p for p in PLAIN if p in target.precisions]
-            more = [p for p in target.precisions if p not in PLAIN]
+            more = [p for p in target.precisions if p not in PLAIN and (net, p) not in REFUSED]
             for precision in (*plain, *(more if net in ALL_OF_THEM else more[:1])):
                 yield Case(name, precision, net)
 

@@ -336,3 +336,14 @@ def test_kernels_are_told_apart_by_name():
 def test_the_target_is_found_by_its_folder():
     target = get("openvino")
     assert target.default_precisions == ("fp16", "int8")
+
+
+def test_int4_of_a_net_of_convolutions_says_why_nothing_is_int4() -> None:
+    """`mobile` has no linear: its export is rejected, with what to take instead."""
+    parameter = ov.opset13.parameter([1, 4, 4, 3], np.uint8)
+    image = ov.opset13.convert(parameter, "f32")
+    pixels = ov.opset13.transpose(image, np.array([0, 3, 1, 2]))
+    kernel = ov.opset13.constant(np.ones((8, 3, 3, 3), np.float32))
+    layer = ov.opset13.convolution(pixels, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
+    record = check_compressed(ov.Model([layer], [parameter], "convolution"), "int4-weights")
+    assert record["status"] == "failed" and "int8-weights takes them" in record["detail"], record
