@@ -217,3 +217,54 @@ def test_a_runtime_that_is_missing_is_not_a_pass(onnx_export: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)
         assert main([str(onnx_export)]) == 4
+
+
+def test_a_runtime_that_refuses_the_file_is_a_failure_with_its_words(
+    onnx_export: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from datk.artifact import verify as module
+
+    def refuses(path: Path, contract: dict) -> None:
+        raise RuntimeError("no kernel for TRANSPOSE_CONV")
+
+    monkeypatch.setattr(module, "_open_onnx", refuses)
+    assert module.main([str(onnx_export)]) == 3
+    assert "failed  golden: : the runtime here cannot load it: no kernel for TRANSPOSE_CONV" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("here", "least", "words"),
+    [
+        ("litert 2.3", 0.999, "itself at export:"),
+        ("litert 2.4", 0.98, "itself at export, by litert 2.3, here litert 2.4:"),
+        (None, 0.999, "itself at export:"),
+    ],
+)
+def test_another_runtime_than_at_export_is_told_and_held_to_less(
+    onnx_export: Path, copy_of: Copy, here: str | None, least: float, words: str
+) -> None:
+    folder = copy_of(onnx_export)
+    golden = json.loads((folder / GOLDEN).read_text())
+    assert golden["runtime"] is None, "ONNX Runtime's runner names none"
+    golden["runtime"] = "litert 2.3"
+    golden["tolerance"] |= {"artifact": {"min_correlation": 0.999}, "other_runtime": {"min_correlation": 0.98}}
+    (folder / GOLDEN).write_text(json.dumps(golden))
+    write_sums(folder)
+    random = np.random.default_rng(0)
+
+    def rough(path: Path, contract: dict) -> Callable[[np.ndarray], np.ndarray]:
+        """The golden answers with noise of a tenth of their spread: a correlation of about 0.995."""
+        maps = iter([np.fromfile(folder / image["artifact"], "<f4") for image in golden["images"]])
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            depth = next(maps)
+            return depth + random.normal(0, 0.1 * depth.std(), depth.size)
+
+        if here:
+            predict.runtime = here  # type: ignore[attr-defined]
+        return predict
+
+    own = [c for c in verify(folder, rough) if c.name.startswith("golden") and "itself at export" in c.detail]
+    assert len(own) == 3
+    assert all(words in c.detail and f"needed {least}" in c.detail for c in own), own
+    assert {c.status for c in own} == {"passed" if least == 0.98 else "failed"}
