@@ -59,7 +59,7 @@ def test_the_wheel_holds_every_room_and_its_data(dist: Path) -> None:
         assert path in names, path
     assert sum(n.startswith("datk/calibration_data/") and n.endswith(".jpg") for n in names) == 300
     tracked = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "targets/*/templates/*"], capture_output=True, text=True, check=True
+        ["git", "-C", str(ROOT), "ls-files", "targets/*/device/*"], capture_output=True, text=True, check=True
     ).stdout.split()
     assert tracked and all(f"datk/{t}" in names for t in tracked)
 

@@ -72,7 +72,7 @@ def _device_files(
     scripts = tuple(request.out / name for name in SCRIPTS)
     for script in scripts:
         with atomic_path(script) as part:
-            shutil.copyfile(Path(__file__).parent / "templates" / script.name, part)
+            shutil.copyfile(Path(__file__).parent / "device" / script.name, part)
     weak = _weak(request, full, contract)
     made = [*scripts, *([weak] if isinstance(weak, Path) else [])]
     if request.photos:

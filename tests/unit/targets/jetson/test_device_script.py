@@ -18,7 +18,7 @@ import datk.targets.jetson
 from datk.depth.io_spec import DepthKind, contract_for
 from datk.targets.jetson.plan import GATES, build_plan
 
-SCRIPT = Path(datk.targets.jetson.__file__).parent / "templates" / "build_and_check.py"
+SCRIPT = Path(datk.targets.jetson.__file__).parent / "device" / "build_and_check.py"
 H, W = 6, 8
 rng = np.random.default_rng(0)
 

@@ -22,7 +22,7 @@ from datk.targets.onnx.half import half_precision
 from .on_stand_in import check
 from .small_graph import H, W, run, small_graph
 
-TEMPLATES = Path(datk.targets.jetson.__file__).parent / "templates"
+TEMPLATES = Path(datk.targets.jetson.__file__).parent / "device"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, H, W, 3)).astype(np.uint8)
 
 
