@@ -13,7 +13,7 @@ from datk import targets
 from datk.config.load import recipe_from_dict
 from datk.config.schema import SchemeSection
 from datk.errors import DataError
-from datk.pipeline.scheme_search import LEARNING, OWN, Rung, climb, gaining, mending, with_rung
+from datk.pipeline.scheme_search import LEARNING, OWN, Rung, climb, gaining, mending, rollback, with_rung
 from datk.pipeline.search_record import Outcome, SearchRecord, Tried, read_record, write_record
 from datk.quantize.sensitivity_map import SensitivityMap, UnitRow
 from tests.e2e.farm_run import datk, make_run
@@ -91,7 +91,7 @@ def test_every_targets_ladder_starts_small_and_offers_only_what_its_compiler_has
 def test_the_rollback_takes_the_layers_the_map_calls_worst() -> None:
     units = [UnitRow(name=f"l{k}", level="layer", kind="linear", error=[k / 10]) for k in range(20)]
     found = SensitivityMap(key="k", complete=True, facts={}, units=units)
-    rungs = [r for r in mending(targets.get("onnx"), found) if "worst" in r.name]
+    rungs = rollback(found)
     layers = [r.scheme.float_layers for r in rungs if r.scheme is not None]
     assert [len(x) for x in layers] == [1, 2, 4, 8, 16]
     assert layers[1] == (r"(^|\.)l19\.", r"(^|\.)l18\.")

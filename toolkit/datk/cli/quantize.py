@@ -11,6 +11,7 @@ from datk.cli import quantize_seeds
 
 if TYPE_CHECKING:
     from datk.config.qat_section import QatSection
+    from datk.pipeline.scheme_search import SearchRequest
     from datk.quantize.sensitivity_map import SensitivityMap
 
 HELP = """Quantise weights to int8 with NNCF for a target, without compiling them.
@@ -35,6 +36,13 @@ def command(
     calibration: Annotated[
         Path | None, typer.Option(help="Photographs: a folder, or a set that was built. Default: those datk ships.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="With --search: photographs to judge on, at least 50. Default: datk's own."),
+    ] = None,
+    allow_few: Annotated[
+        bool, typer.Option("--allow-few", help="With --images: accept fewer than 50; the verdict says so.")
+    ] = False,
     search: Annotated[
         bool, typer.Option("--search", help="Try int8 schemes, each exported and judged, until one is worth shipping.")
     ] = False,
@@ -62,7 +70,9 @@ def command(
     from datk.depth.preprocess import parse_size
     from datk.errors import UsageError
     from datk.pipeline import run as pipeline
+    from datk.pipeline.distill import parse_budget
     from datk.pipeline.exporting import ExportRequest, plan_export
+    from datk.pipeline.scheme_search import SearchRequest
 
     if target is None:
         raise UsageError("datk quantize: no target", hint="datk quantize --target tflite; see `datk targets list`")
@@ -73,8 +83,19 @@ def command(
     if search and force:
         raise UsageError("--force does not go with --search", hint="delete RUN/search-TARGET.json to search anew")
     if search:
-        _search(target, checkpoint, input_size, calibration, budget, dry_run=dry_run, json=json)
+        request = SearchRequest(
+            target=target,
+            checkpoint=checkpoint,
+            input_size=parse_size(input_size) if input_size else None,
+            calibration=calibration,
+            images=images,
+            allow_few=allow_few,
+            budget_s=parse_budget(budget) if budget else None,
+        )
+        _search(request, dry_run=dry_run, json=json)
         return
+    if images is not None or allow_few:
+        raise UsageError("--images and --allow-few go with --search: quantising alone judges nothing")
     if budget is not None and not qat:
         raise UsageError("--budget goes with --search or --qat")
     plan = plan_export(
@@ -116,37 +137,19 @@ def _qat_section(steps: int | None, budget: str | None) -> QatSection:
     return QatSection(budget_s=parse_budget(budget) if budget else EMBEDDED_BUDGET_S)
 
 
-def _search(
-    target: str,
-    checkpoint: Path | None,
-    input_size: str | None,
-    calibration: Path | None,
-    budget: str | None,
-    *,
-    dry_run: bool,
-    json: bool,
-) -> None:
+def _search(request: SearchRequest, *, dry_run: bool, json: bool) -> None:
     from datk import targets
     from datk.cli.console import print_json, print_table, reporter, say
-    from datk.depth.preprocess import parse_size
-    from datk.pipeline.distill import parse_budget
-    from datk.pipeline.scheme_search import LEARNING, SearchRequest, gaining, mending, search
+    from datk.pipeline.scheme_search import LEARNING, gaining, mending, search
 
     if dry_run:
-        chosen = targets.get(target)
+        chosen = targets.get(request.target)
         rungs = [r.name for r in (*gaining(chosen), *mending(chosen), LEARNING)]
         if json:
             print_json(rungs)
         else:
             print_table("what would be tried, until one holds", ["rung"], [[r] for r in rungs])
         return
-    request = SearchRequest(
-        target=target,
-        checkpoint=checkpoint,
-        input_size=parse_size(input_size) if input_size else None,
-        calibration=calibration,
-        budget_s=parse_budget(budget) if budget else None,
-    )
     with reporter() as terminal:
         found = search(request, reporter=terminal)
     if json:

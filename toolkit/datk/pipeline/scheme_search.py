@@ -100,23 +100,30 @@ def gaining(target: Target) -> list[Rung]:
     ]
 
 
-def mending(target: Target, sensitivity: SensitivityMap | None = None) -> list[Rung]:
-    """What may win accuracy back, cheapest first. With a map also the rollback of its most sensitive layers."""
+def mending(target: Target) -> list[Rung]:
+    """What may win accuracy back, cheapest first."""
     assert target.scheme is not None
     smooths = target.load(target.scheme)().smooth_quant
     found = [
         Rung(name=f"SmoothQuant {alpha}", scheme=SchemeSection(smooth_quant_alpha=alpha), widest=True)
         for alpha in (("off", 0.5, 0.85) if smooths else ())
     ]
-    found += [
+    return [
+        *found,
         Rung(name="full bias correction", scheme=SchemeSection(bias_correction="full"), widest=True),
         Rung(name="histogram ranges", scheme=SchemeSection(ranges="histogram"), widest=True),
     ]
-    if sensitivity is not None:
-        for count in WORST_LAYERS:
-            layers = sensitivity.float_layers(count=count)
-            found.append(Rung(name=f"{count} worst layers in float", scheme=SchemeSection(float_layers=layers)))
-    return found
+
+
+def rollback(sensitivity: SensitivityMap) -> list[Rung]:
+    """The most sensitive layers back to float, few before many."""
+    return [
+        Rung(
+            name=f"{count} worst layers in float",
+            scheme=SchemeSection(float_layers=sensitivity.float_layers(count=count)),
+        )
+        for count in WORST_LAYERS
+    ]
 
 
 def search(request: SearchRequest, *, reporter: Reporter) -> SearchResult:
@@ -187,9 +194,8 @@ class _Search:
     def rungs(self) -> Iterator[Rung]:
         """In order; the sensitivity map is measured only when the cheaper ones were of no use."""
         yield from gaining(self.target)
-        cheap = mending(self.target)
-        yield from cheap
-        yield from mending(self.target, self._sensitivity())[len(cheap) :]
+        yield from mending(self.target)
+        yield from rollback(self._sensitivity())
         yield LEARNING
 
     def attempt(self, rung: Rung) -> Tried:
