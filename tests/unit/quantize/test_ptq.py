@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,16 @@ def test_int8_weights_keep_the_layers_names(toy, images):
     blocks = {f"net.blocks.{i}.{part}.weight" for i in range(2) for part in ("qkv", "proj", "fc1", "fc2")}
     assert names == {*blocks, "net.output_conv1.weight"}
     assert layer_names(quantised) == layer_names(export_program(toy(), input_tensor(images[0], "nhwc_uint8")).module())
+
+
+def test_convolutions_use_the_whole_range_of_int8_unless_the_scheme_halves_the_first_ones(toy, images):
+    def largest(chosen):
+        stored = dict(quantise(toy, images, chosen).named_buffers())
+        return int(stored["net.output_conv1.weight"].abs().max())
+
+    assert largest(scheme()) >= 127
+    assert largest(replace(scheme(), halve_first_convolutions=True)) <= 64
+    assert largest(scheme()) >= 127  # nothing of the one before is left in NNCF
 
 
 def test_naive_int8_breaks_what_the_scheme_keeps(toy, images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def export_program(module: nn.Module, example: torch.Tensor) -> torch.export.Exp
 
 def _nncf(program: GraphModule, passes: _Passes, scheme: QuantScheme, *, count: int) -> GraphModule:
     """NNCF's algorithms as the scheme sets them, in place of `program`'s float layers."""
-    with sdk_chatter_off(), torch.no_grad():
+    with sdk_chatter_off(), torch.no_grad(), _overflow_fix(scheme.halve_first_convolutions):
         import nncf
         from nncf.experimental.torch.fx import quantize_pt2e
         from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
@@ -110,6 +111,24 @@ def _nncf(program: GraphModule, passes: _Passes, scheme: QuantScheme, *, count: 
         )
     assert isinstance(quantized, GraphModule)
     return quantized
+
+
+@contextmanager
+def _overflow_fix(wanted: bool) -> Iterator[None]:
+    """Let NNCF halve the weights' range of the first convolutions, or not.
+
+    It does by default, nncf.quantize has a setting for it, and quantize_pt2e none: hence the default is what is set.
+    """
+    from nncf.quantization.advanced_parameters import OverflowFix
+    from nncf.quantization.algorithms.min_max.algorithm import MODE_BASED_DEFAULTS
+
+    defaults = MODE_BASED_DEFAULTS[None]
+    before = defaults.overflow_fix
+    defaults.overflow_fix = OverflowFix.FIRST_LAYER if wanted else OverflowFix.DISABLE
+    try:
+        yield
+    finally:
+        defaults.overflow_fix = before
 
 
 def _range_estimator(name: str) -> Any:
