@@ -28,9 +28,12 @@ from datk.train.precision import has_native_bf16
 from datk.train.pseudo_label import label_images
 from datk.train.start import fresh_net
 from tests.bench.bench_net import plain
+from tests.bench.heaps import as_in_a_plain_script, as_in_datk
 
-PHOTOS, ROUNDS = 8, 2
-CASES: tuple[tuple[str, Size], ...] = (("tiny", (126, 126)), ("small", (252, 252)))
+PHOTOS, ROUNDS = 16, 2
+"""As many as share one mirrored prediction."""
+CASES: tuple[tuple[str, Size], ...] = (("tiny", (126, 126)), ("small", (252, 252)), ("small", (518, 518)))
+"""The last is the paper's size."""
 CPU = torch.device("cpu")
 
 
@@ -70,7 +73,8 @@ def run() -> list[dict[str, Any]]:
             for number in range(ROUNDS + 1):  # the first warms up
                 gc.collect()
                 for what, record in seconds.items():
-                    out = Path(name) / f"{size}-{what}-{number}"
+                    out = Path(name) / f"{size}-{side[0]}-{what}-{number}"
+                    (as_in_a_plain_script if what == "plain" else as_in_datk)()
                     begun = time.perf_counter()
                     if what == "plain":
                         plain_loop(naive, photos, out, side)

@@ -19,6 +19,7 @@ import datk.errors
 from datk.artifact.files import write_json
 from datk.depth.teacher import Teacher
 from datk.errors import DataError, DatkError, EnvironmentLacks
+from datk.measure.heap import keep_freed_memory
 from datk.measure.worker_process import end_with_parent
 from datk.train.labelling.claims import Board, Lease, LeaseLost
 from datk.train.labelling.job import SCHEMA, Images, Job, open_job
@@ -218,6 +219,7 @@ def _one_shard(job: Job, lease: Lease, teacher: Teacher, images: Images, progres
 def _worker(out: Path, opener: Open, lease_s: float, first: int, place: int, errors: Any) -> None:
     """A worker process. What a user can mend is told by the parent; anything else is a bug and its traceback."""
     end_with_parent()
+    keep_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())
     try:

@@ -32,6 +32,7 @@ from datk.cli import (
 )
 from datk.cli.launch import process_number
 from datk.errors import DatkError, EnvironmentLacks
+from datk.measure.heap import keep_freed_memory
 
 GRACE_S = 10.0
 """How long another process than the first keeps an error to itself: mostly the first has the same one, tells it and
@@ -70,6 +71,7 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run, turning a user's mistake into one message and an exit code, and a bug into a traceback."""
+    keep_freed_memory()
     try:
         app()
     except DatkError as error:

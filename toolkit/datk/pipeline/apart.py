@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from datk.artifact.manifest import Manifest
 from datk.errors import EnvironmentLacks
+from datk.measure.heap import keep_freed_memory
 from datk.measure.memory import available_bytes
 from datk.measure.worker_process import end_with_parent
 from datk.pipeline.build_stage import build_stage
@@ -143,6 +144,7 @@ _HERE: dict[str, Any] = {}
 
 def _begin(said: Queue[tuple[str, str, Any]], stay: Connection) -> None:
     end_with_parent()
+    keep_freed_memory()
     threading.Thread(target=_leave_when_told, args=(stay,), name="told to leave", daemon=True).start()
     _HERE["said"] = said
 

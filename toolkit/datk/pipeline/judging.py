@@ -21,6 +21,7 @@ from datk.evaluate.benchmarks.pairs import BenchResult
 from datk.evaluate.benchmarks.source import Identity, NamedRunner, identity_of
 from datk.evaluate.benchmarks.task import BenchTask, TaskRequest, open_task
 from datk.evaluate.predictions import is_predictions, read_spec
+from datk.measure.heap import keep_freed_memory
 from datk.measure.worker_process import end_with_parent
 from datk.models.outside import check_outside, is_outside
 
@@ -227,6 +228,7 @@ _HERE: dict[str, Any] = {}
 def _begin(contender: Contender, request: TaskRequest, threads: int) -> None:
     """In a worker, before anything heavy is imported."""
     end_with_parent()
+    keep_freed_memory()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import cv2
 

@@ -13,9 +13,9 @@ from torch import nn
 from torch.fx import GraphModule
 
 from datk.depth.io_spec import Size
+from datk.measure.heap import give_freed_memory_back
 from datk.quantize.calibration import check_calibration, drawn_order, input_tensor, record_of
 from datk.quantize.finite import check_finite, check_scales
-from datk.quantize.heap import give_back_freed_memory
 from datk.quantize.names import name_weights
 from datk.quantize.outliers import split_outliers
 from datk.quantize.smooth import fold_smooth_scales
@@ -161,7 +161,7 @@ class _Passes:
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         for image in self._images:
-            give_back_freed_memory()
+            give_freed_memory_back()
             yield input_tensor(image, self._form)
             self._done = min(self._done + 1, self._total - 1)
             if self._progress is not None:
