@@ -54,3 +54,14 @@ def test_what_no_mistake_explains_is_left_to_parity():
     found = check_input_path(lambda p: rng.normal(size=p.shape[:2]).astype(np.float32), net, PHOTOS)
     assert found["status"] == "passed" and "no other" in found["detail"]
     assert check_input_path(lambda p: p, net, [])["status"] == "not_measured"
+
+
+def test_mistakes_that_explain_nothing_on_the_first_photograph_cost_no_more_of_the_net():
+    asked = []
+
+    def counted(image):
+        asked.append(image)
+        return net(image)
+
+    assert check_input_path(lambda p: noisy(net(p.astype(np.float32))), counted, PHOTOS)["status"] == "passed"
+    assert len(asked) == len(PHOTOS) + 1 + len(MISTAKES)

@@ -15,7 +15,7 @@ import pytest
 from datk.errors import UsageError
 from datk.measure.device import host_info, library_versions, usable_cores
 from datk.measure.memory import resident_bytes
-from datk.measure.timing import latency_from_times, measure_latency
+from datk.measure.timing import Patience, interleaved_times, latency_from_times, measure_latency
 
 
 def test_warm_up_calls_are_not_timed() -> None:
@@ -53,6 +53,13 @@ def test_no_runs_is_a_usage_error() -> None:
         measure_latency(lambda: None, warmup=0, runs=0)
     with pytest.raises(UsageError, match="no timed runs"):
         latency_from_times([], warmup=0)
+
+
+def test_slow_functions_are_timed_in_fewer_rounds_and_fast_ones_in_all() -> None:
+    slow = interleaved_times([lambda: time.sleep(0.02)] * 2, warmup=1, runs=9, patience=Patience(seconds=0.1, least=3))
+    assert [len(times) for times in slow] == [3, 3]
+    fast = interleaved_times([lambda: None], warmup=1, runs=9, patience=Patience(seconds=5.0, least=3))
+    assert [len(times) for times in fast] == [9]
 
 
 WATCH = """

@@ -175,7 +175,7 @@ class ValidateSection(Section):
     max_bench_drop_pp: float = 1.0
     """Largest accepted drop against the float net, percentage points, paired."""
     latency_runs: int = Field(default=30, ge=1)
-    """Timed inferences per artifact, interleaved with torch."""
+    """Timed inferences per artifact, interleaved with torch; fewer, but 10, of a net that takes over 20 s for them."""
     allow_few: bool = False
     """Accept fewer than 50 photographs; the verdict then says so."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any
@@ -28,6 +28,19 @@ class Latency:
     def to_dict(self) -> dict[str, float | int]:
         """Flat figures for a manifest."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Patience:
+    """A slow net's rounds differ little, in share of their time: after `seconds`, warm-up included, `least` rounds are
+    enough."""
+
+    seconds: float = 20.0
+    least: int = 10
+
+    def ended(self, rounds: int, seconds: float) -> bool:
+        """Whether after so many timed rounds and seconds no more are timed."""
+        return rounds >= self.least and seconds > self.seconds
 
 
 def measure_latency(
@@ -72,28 +85,39 @@ def latency_from_times(times_ms: list[float], *, warmup: int) -> Latency:
     )
 
 
-def measure_interleaved(functions: list[Callable[[], Any]], *, warmup: int, runs: int) -> list[Latency]:
+def measure_interleaved(
+    functions: Sequence[Callable[[], Any]], *, warmup: int, runs: int, patience: Patience | None = None
+) -> list[Latency]:
     """Time several functions in turn, A B A B ..., so that a drifting machine treats them alike.
 
-    Raises UsageError as measure_latency does. Returns one Latency per function, in order.
+    Raises UsageError as measure_latency does. Returns one Latency per function, in order; their n is what was timed.
     """
-    times_ms = interleaved_times(functions, warmup=warmup, runs=runs)
+    times_ms = interleaved_times(functions, warmup=warmup, runs=runs, patience=patience)
     return [latency_from_times(times, warmup=warmup) for times in times_ms]
 
 
 def interleaved_times(
-    functions: list[Callable[[], Any]], *, warmup: int, runs: int, settle: bool = False
+    functions: Sequence[Callable[[], Any]],
+    *,
+    warmup: int,
+    runs: int,
+    settle: bool = False,
+    patience: Patience | None = None,
 ) -> list[list[float]]:
     """Milliseconds of `runs` rounds in which each function is timed once, in turn; one list per function.
 
     settle: call each function once, untimed, right before its timed call, so that every time is that of a runtime that
     has just run itself: worker threads of the one before, still spinning, and its data in the caches would slow it.
+    patience: how long slow functions are timed before fewer rounds do; None: until all rounds are done.
     Raises UsageError when runs < 1 or warmup < 0.
     """
     if runs < 1 or warmup < 0:
         raise UsageError(f"latency needs at least 1 run and 0 warm-up calls, got {runs} and {warmup}")
     times_ms: list[list[float]] = [[] for _ in functions]
+    begun = time.perf_counter()
     for turn in range(warmup + runs):
+        if patience is not None and patience.ended(turn - warmup, time.perf_counter() - begun):
+            break
         for fn, times in zip(functions, times_ms, strict=True):
             if settle and turn >= warmup:
                 fn()

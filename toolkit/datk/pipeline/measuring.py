@@ -20,7 +20,7 @@ from datk.evaluate.gates import Gates, default_gates, judge
 from datk.evaluate.gates import unverified as unverified_verdict
 from datk.evaluate.paired import PairedDrop, paired_drop
 from datk.evaluate.parity import Parity, compare, compare_input_paths
-from datk.measure.timing import Latency, measure_interleaved
+from datk.measure.timing import Latency, Patience, measure_interleaved
 
 if TYPE_CHECKING:
     from datk.evaluate.torch_runner import TorchRunner
@@ -80,6 +80,7 @@ def measure(
     precision: str,
     checks: Mapping[str, Mapping[str, Any]],
     progress: Progress,
+    no_clock: str = "",
     no_reference: str = "",
     no_teacher: str = "",
     scored: BenchResult | None = None,
@@ -87,8 +88,8 @@ def measure(
 ) -> Measured:
     """Measure `runner`; judge it when there is a float reference at the same bucket.
 
-    clock: what latency is measured on here; None where it is measured elsewhere, as a farm's is.
-    no_reference / no_teacher: the reason recorded where one is absent; empty = nothing is missing.
+    clock: what latency is measured on here; None where it is measured elsewhere, as a farm's is, or says nothing.
+    no_clock / no_reference / no_teacher: the reason recorded where one is absent; empty = nothing is missing.
     scored, reference_scored: the bench results of both, when they are known already. runner may be None only when
     `scored` is given and there is neither reference nor teacher.
     """
@@ -113,6 +114,8 @@ def measure(
         )
         if clock is not None:
             _latency(clock, setting, out)
+        elif no_clock:
+            out.metrics |= {n: Metric(value=None, unit=unit, not_measured=no_clock) for n, unit in TIMES.items()}
         assert parity is not None
         gates = _gates(precision, setting.max_drop_pp)
         verdict = judge(gates, parity, drop, checks=checks, allow_few=setting.allow_few)
@@ -246,6 +249,7 @@ def _latency(clock: Clock, setting: Setting, out: Measured) -> None:
         [lambda: clock.candidate.predict(image), lambda: clock.reference.predict(image)],
         warmup=WARMUP,
         runs=setting.latency_runs,
+        patience=Patience(),
     )
     for name, latency in (("latency", ours), ("torch", base)):
         out.details[f"{name}_ms"] = latency.to_dict()

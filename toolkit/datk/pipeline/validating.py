@@ -275,11 +275,14 @@ def _measure(
     try:
         size = runner.input_size
         base_result = base_scored.result if base_scored is not None else None
+        stand_in = target.stand_ins.get(timed.label, "") if target is not None else ""
+        beside = float_net(*base, size, "float student") if base and not stand_in else None
         measured = measure(
             runner,
             setting,
             reference=reference(*base, size, "float student") if base else None,
-            clock=Clock(candidate=timed, reference=float_net(*base, size, "float student")) if base else None,
+            clock=Clock(candidate=timed, reference=beside) if beside is not None else None,
+            no_clock=stand_in,
             teacher=teacher_reference(teacher, teacher_digest(teacher), size, runner.depth_kind) if teacher else None,
             precision=precision,
             checks=checks,

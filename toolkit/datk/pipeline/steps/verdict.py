@@ -23,7 +23,7 @@ from datk.errors import DataError
 from datk.evaluate.target_verdict import FILE_NAME, PrecisionVerdict, TargetVerdict
 from datk.evaluate.verdict_rule import FLOAT, Choice, Compared, Contestant, choose
 from datk.evaluate.verdict_statistics import LEAST_ROUNDS, changes, speedup
-from datk.measure.timing import interleaved_times, latency_from_times
+from datk.measure.timing import Patience, interleaved_times, latency_from_times
 from datk.pipeline.running_cost import RunningCost, running_cost, without
 from datk.pipeline.stage import Outcome, StageRun
 from datk.pipeline.steps.photos import photo_set
@@ -163,7 +163,8 @@ def _times(
         if rounds < LEAST_ROUNDS:
             return {}, f"{rounds} timed runs, at least {LEAST_ROUNDS} are needed", label
         progress(len(seen), len(seen), "time in turns")
-        times = interleaved_times([partial(r.predict, image) for r in runners], warmup=WARMUP, runs=rounds, settle=True)
+        calls = [partial(r.predict, image) for r in runners]
+        times = interleaved_times(calls, warmup=WARMUP, runs=rounds, settle=True, patience=Patience())
     return dict(zip([s.precision for s in seen], times, strict=True)), "", label
 
 
