@@ -16,6 +16,7 @@ from datk.targets import int8_record
 from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.jetson.half_range import check_half_range
 from datk.targets.jetson.nvidia import check_engine, check_rtx_build
+from datk.targets.jetson.on_device import SCRIPTS
 from datk.targets.jetson.opset17 import in_opset_17
 from datk.targets.jetson.options import Options
 from datk.targets.jetson.plan import WEAK, build_plan
@@ -28,8 +29,6 @@ from datk.targets.onnx.export import onnx_model
 from datk.targets.onnx.half import half_precision
 from datk.targets.onnx.int8 import check_int8
 
-SCRIPT = "build_and_check.py"
-SCRIPTS = (SCRIPT, "find_layer.py")
 GOLDEN_PHOTOS = 4
 
 
@@ -58,7 +57,7 @@ def build(request: BuildRequest) -> BuildResult:
     if request.precision != "fp32":
         checks["fp16-range"] = check_half_range(full, typed, request.photos)
     checks["tensorrt-rtx-build"] = check_rtx_build(path, contract)
-    checks["tensorrt-engine"] = check_engine(request.out / SCRIPT)
+    checks["tensorrt-engine"] = check_engine(request.out / SCRIPTS[0])
     engine = request.out / _engine_name(contract)
     return BuildResult(
         artifact=path, contract=contract, extra_files=(*extra, *([engine] if engine.is_file() else [])), checks=checks

@@ -14,8 +14,8 @@ from datk.errors import DataError, EnvironmentLacks
 from datk.targets.device_build import DeviceBuild
 from datk.targets.jetson import TARGET
 
-SCRIPTS = ("build_and_check.py", "find_layer.py")
-"""The first is run, and runs the other."""
+SCRIPTS = ("build_and_check.py", "tensorrt_engine.py", "board_readings.py", "find_layer.py")
+"""The first is run, and uses the others."""
 PLAN = "build_plan.json"
 ANSWER = "engine_check.json"
 MAPS = "engine_depths.npy"

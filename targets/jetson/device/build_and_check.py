@@ -4,7 +4,7 @@
     python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--lock-clocks] [--json RESULT.json]
                                 [--depths MAPS.npy] [--layers] [--inspect ENGINE.json]
 
-Needs only TensorRT's Python package (JetPack brings it) and NumPy; Python 3.8 or newer. Reads
+Needs only TensorRT's Python package (JetPack brings it), NumPy and the .py files beside it; Python 3.8 or newer. Reads
 build_plan.json, golden.npz and the .onnx file that the plan has for this TensorRT, all beside it, and writes the
 engine and its timing cache there. --layers: when the answers are wrong, find_layer.py looks for the first wrong layer.
 Where tegrastats is found, it is read while the engine is timed. --lock-clocks (root) sets the clocks to
@@ -16,71 +16,20 @@ Exit status: 0 passed, 3 the engine's answers are wrong, 4 TensorRT or a GPU is 
 # mypy: disallow_untyped_defs=False, disallow_untyped_calls=False, check_untyped_defs=False
 
 import argparse
-import contextlib
-import ctypes
 import hashlib
 import json
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
-
-class LacksError(Exception):
-    """Something this machine does not have."""
-
-
-class Cuda:
-    """The five calls of the CUDA runtime this script needs, through ctypes."""
-
-    TO_DEVICE, TO_HOST = 1, 2
-
-    def __init__(self):
-        self.library = self._load()
-        count = ctypes.c_int(0)
-        status = self.library.cudaGetDeviceCount(ctypes.byref(count))
-        if status != 0 or count.value < 1:
-            raise LacksError(f"no usable CUDA device (cudaGetDeviceCount: status {status}, {count.value} devices)")
-
-    @staticmethod
-    def _load():
-        names = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
-        for name in names:
-            try:
-                return ctypes.CDLL(name)
-            except OSError:
-                continue
-        raise LacksError(f"the CUDA runtime library was not found (tried {', '.join(names)})")
-
-    def call(self, name, *arguments):
-        status = getattr(self.library, name)(*arguments)
-        if status != 0:
-            raise RuntimeError(f"{name} failed with CUDA status {status}")
-
-    def allocate(self, size):
-        pointer = ctypes.c_void_p()
-        self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
-        return pointer
-
-    def copy(self, target, source, size, direction):
-        self.call("cudaMemcpy", target, source, ctypes.c_size_t(size), ctypes.c_int(direction))
-
-    def stream(self):
-        handle = ctypes.c_void_p()
-        self.call("cudaStreamCreate", ctypes.byref(handle))
-        return handle
-
-    def wait(self, stream):
-        self.call("cudaStreamSynchronize", stream)
-
-    def free(self, pointer):
-        self.call("cudaFree", pointer)
+try:
+    import numpy as np
+    from board_readings import locked_clocks, tegrastats  # type: ignore[import-not-found]  # beside it on the device
+    from tensorrt_engine import Cuda, Engine, LacksError, build_engine  # type: ignore[import-not-found]
+except ImportError as error:
+    print(f"build_and_check: {error}: install NumPy, and copy every .py of the export beside this one", file=sys.stderr)
+    sys.exit(4)
 
 
 def line_for(plan, found):
@@ -109,122 +58,6 @@ def suspicion(plan, version):
         return ""
     rows = [f"{row['symptom']} ({', '.join(row['sources'])}); {row['advice']}" for row in plan["known_bad"]]
     return f"TensorRT {version} is reported to miscompute such nets: {'; '.join(rows)}"
-
-
-def build_engine(trt, row, model_path, cache_path, also=(), detailed=False):
-    """Parse model_path into a network, typed as the plan's row says, and build it.
-
-    cache_path: timings of an earlier build are read from it and written back: the next build is faster and
-    chooses the same kernels. One of another TensorRT or GPU does not fit and is replaced. also: tensors to be outputs
-    too. detailed: the engine keeps what its inspector tells of each layer. Returns the serialised engine and those of
-    `also` that the network does not have.
-    """
-    logger = trt.Logger(trt.Logger.WARNING)
-    builder = trt.Builder(logger)
-    flags = trt.NetworkDefinitionCreationFlag
-    kind = getattr(flags, "STRONGLY_TYPED", None) if row["strongly_typed"] else flags.EXPLICIT_BATCH
-    network = builder.create_network(0 if kind is None else 1 << int(kind))  # TensorRT 11 knows strong types alone
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model_path.read_bytes()):
-        errors = "\n".join(str(parser.get_error(i)) for i in range(parser.num_errors))
-        raise RuntimeError(f"the parser refused {model_path.name}:\n{errors}")
-    config = builder.create_builder_config()
-    for name in row["flags"]:
-        config.set_flag(getattr(trt.BuilderFlag, name))
-    keep_float32(trt, network, config, row["float32_nodes"])
-    if detailed:
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    absent = mark_outputs(network, also)
-    earlier = cache_path.read_bytes() if cache_path.is_file() else b""
-    if not config.set_timing_cache(config.create_timing_cache(earlier), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise RuntimeError("TensorRT built no engine; its log above says why")
-    cache_path.write_bytes(bytes(config.get_timing_cache().serialize()))
-    return bytes(engine), absent
-
-
-def keep_float32(trt, network, config, names):
-    """Weakly typed networks alone: these nodes (LayerNorm, which overflows in half) compute in float32."""
-    if not names:
-        return
-    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        if layer.name in names:
-            layer.precision = trt.float32
-            layer.set_output_type(0, trt.float32)
-
-
-def mark_outputs(network, names):
-    """Make the named tensors outputs of the network; returns the names it does not have."""
-    wanted = set(names)
-    for index in range(network.num_layers if wanted else 0):
-        layer = network.get_layer(index)
-        for number in range(layer.num_outputs):
-            tensor = layer.get_output(number)
-            if tensor is not None and tensor.name in wanted:
-                network.mark_output(tensor)
-                wanted.discard(tensor.name)
-    return sorted(wanted)
-
-
-class Engine:
-    """A loaded engine with one input and one output on the device, and outputs `also` where it was built with them."""
-
-    def __init__(self, trt, cuda, serialized, plan, also=()):
-        self.cuda = cuda
-        self.runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        self.engine = self.runtime.deserialize_cuda_engine(serialized)
-        if self.engine is None:
-            raise RuntimeError("the engine file does not load here: built by another TensorRT or for another GPU")
-        self.context = self.engine.create_execution_context()
-        self.output = np.empty(plan["output"]["shape"], dtype=plan["output"]["dtype"])
-        input_bytes = int(np.prod(plan["input"]["shape"])) * np.dtype(plan["input"]["dtype"]).itemsize
-        self.device_input = cuda.allocate(input_bytes)
-        self.device_output = cuda.allocate(self.output.nbytes)
-        self.stream = cuda.stream()
-        self.context.set_tensor_address(plan["input"]["name"], self.device_input.value)
-        self.context.set_tensor_address(plan["output"]["name"], self.device_output.value)
-        self.more = {}
-        for name in also:
-            kind = trt.nptype(self.engine.get_tensor_dtype(name))
-            array = np.empty(tuple(self.engine.get_tensor_shape(name)), dtype=kind)
-            self.more[name] = (array, cuda.allocate(array.nbytes))
-            self.context.set_tensor_address(name, self.more[name][1].value)
-
-    def load(self, image):
-        image = np.ascontiguousarray(image[None])
-        self.cuda.copy(self.device_input, image.ctypes.data_as(ctypes.c_void_p), image.nbytes, Cuda.TO_DEVICE)
-
-    def run(self):
-        if not self.context.execute_async_v3(self.stream.value):
-            raise RuntimeError("the engine refused to run")
-        self.cuda.wait(self.stream)
-
-    def depth(self):
-        pointer = self.output.ctypes.data_as(ctypes.c_void_p)
-        self.cuda.copy(pointer, self.device_output, self.output.nbytes, Cuda.TO_HOST)
-        return self.output[0].astype(np.float64)
-
-    def tensors(self):
-        """Values of the outputs `also`, by name."""
-        for array, pointer in self.more.values():
-            self.cuda.copy(array.ctypes.data_as(ctypes.c_void_p), pointer, array.nbytes, Cuda.TO_HOST)
-        return {name: array for name, (array, _) in self.more.items()}
-
-    def inspected(self, trt, path):
-        """Write TensorRT's own account of the engine, layer by layer, as JSON; returns how many layers it tells of."""
-        text = self.engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-        path.write_text(text)
-        return {"file": path.name, "layers": len(json.loads(text)["Layers"])}
-
-    def close(self):
-        for _, pointer in self.more.values():
-            self.cuda.free(pointer)
-        self.cuda.free(self.device_input)
-        self.cuda.free(self.device_output)
 
 
 def compare(depth, expected):
@@ -269,81 +102,6 @@ def latency(engine, image, runs):
 def percentiles(times):
     """Median, 90th and 99th percentile in milliseconds."""
     return {f"p{p}_ms": float(np.percentile(times, p)) for p in (50, 90, 99)}
-
-
-TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?[0-9.]+)C\b")
-POWER = re.compile(r"\b((?:VDD|VIN|POM)_[A-Z0-9_]+) ([0-9]+)(?:mW)?/([0-9]+)(?:mW)?")
-MEMORY = re.compile(r"\bRAM ([0-9]+)/([0-9]+)MB")
-GPU = re.compile(r"\bGR3D_FREQ ([0-9]+)%(?:@\[?([0-9]+))?")
-
-
-def read_tegrastats(text):
-    """What tegrastats' lines say: highest temperatures (C) and memory (MB), mean power (mW) and GPU load (%).
-
-    A sensor that is switched off reports -256 C and is left out. Lines in which nothing is known are counted.
-    """
-    degrees, milliwatts, memory, load, clock, known = {}, {}, [], [], [], 0
-    lines = [line for line in text.splitlines() if line.strip()]
-    for line in lines:
-        before = sum(map(len, (degrees, milliwatts, memory, load)))
-        for name, value in TEMPERATURE.findall(line):
-            if float(value) > -200:
-                degrees.setdefault(name.lower(), []).append(float(value))
-        for name, now, _ in POWER.findall(line):
-            milliwatts.setdefault(name, []).append(int(now))
-        memory += [int(used) for used, _ in MEMORY.findall(line)]
-        for percent, megahertz in GPU.findall(line):
-            load.append(int(percent))
-            clock += [int(megahertz)] if megahertz else []
-        known += bool(MEMORY.search(line) or GPU.search(line) or sum(map(len, (degrees, milliwatts))) > before)
-    return {
-        "lines": len(lines),
-        "not_understood": len(lines) - known,
-        "max_temperature_c": {name: max(values) for name, values in sorted(degrees.items())},
-        "mean_power_mw": {name: round(float(np.mean(values)), 1) for name, values in sorted(milliwatts.items())},
-        "max_ram_mb": max(memory) if memory else None,
-        "mean_gpu_percent": round(float(np.mean(load)), 1) if load else None,
-        "gpu_mhz": [min(clock), max(clock)] if clock else None,
-    }
-
-
-@contextlib.contextmanager
-def tegrastats():
-    """Read tegrastats while the block runs; the yielded dict holds its figures afterwards, or why there are none."""
-    found = {"not_measured": "tegrastats is not installed: not a Jetson"}
-    tool = shutil.which("tegrastats")
-    if tool is None:
-        yield found
-        return
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([tool, "--interval", "100"], stdout=log, stderr=subprocess.DEVNULL)
-        try:
-            yield found
-        finally:
-            process.terminate()
-            process.wait()
-            log.seek(0)
-            found.clear()
-            found.update(read_tegrastats(log.read()))
-
-
-@contextlib.contextmanager
-def locked_clocks(wanted):
-    """Highest clocks while the block runs, restored however it ends; yields what was done, in words."""
-    tool = shutil.which("jetson_clocks")
-    if not wanted or tool is None:
-        yield "not asked for" if not wanted else "jetson_clocks is not installed"
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        kept = str(Path(folder) / "clocks")
-        if subprocess.run([tool, "--store", kept], stdout=subprocess.DEVNULL).returncode != 0:
-            yield "not allowed: jetson_clocks --store failed (run as root)"
-            return
-        try:
-            done = subprocess.run([tool], stdout=subprocess.DEVNULL).returncode == 0
-            yield "locked at the highest" if done else "jetson_clocks failed"
-        finally:
-            subprocess.run([tool, "--restore", kept], stdout=subprocess.DEVNULL)
 
 
 def read_golden(folder, plan):

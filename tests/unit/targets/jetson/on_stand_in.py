@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from datk.targets.jetson.on_device import SCRIPTS
+
 STAND_IN = Path(__file__).parents[2] / "farm" / "stand_in_tensorrt" / "tensorrt" / "__init__.py"
 
 
@@ -24,7 +26,9 @@ def check(
 ) -> tuple[int, dict[str, Any], ModuleType]:
     """(exit status, the script's JSON, the stand-in's module) of a folder as exported; always built anew."""
     patch.setattr(ctypes, "CDLL", ctypes.CDLL)  # the stand-in puts its own there; put back with the patch
-    patch.delitem(sys.modules, "find_layer", raising=False)
+    for script in SCRIPTS:
+        patch.delitem(sys.modules, script[: -len(".py")], raising=False)
+    patch.syspath_prepend(folder)
     patch.setenv("STAND_IN_VERSION", version)
     patch.setenv("STAND_IN_FAULT", fault)
     trt = _module(STAND_IN, "tensorrt")

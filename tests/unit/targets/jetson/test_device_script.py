@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pytest
 
 import datk.targets.jetson
 from datk.depth.io_spec import DepthKind, contract_for
+from datk.targets.jetson.on_device import SCRIPTS
 from datk.targets.jetson.plan import GATES, build_plan
 
 SCRIPT = Path(datk.targets.jetson.__file__).parent / "device" / "build_and_check.py"
@@ -153,6 +155,7 @@ def device(tmp_path, monkeypatch):
     np.savez(tmp_path / "golden.npz", image=images, depth=np.stack([depth_of(i) for i in images]))
     plan = build_plan(tmp_path / "model.onnx", contract, engine="depth.engine", golden="golden.npz", weak="none")
     (tmp_path / "build_plan.json").write_text(json.dumps(plan))
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     spec = importlib.util.spec_from_file_location("build_and_check", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -271,14 +274,16 @@ NANO = (
 
 
 def test_tegrastats_is_read_from_its_own_lines(device):
-    orin = device.script.read_tegrastats(ORIN + "\n" + ORIN.replace("87%", "13%").replace("5912mW", "4088mW") + "\n")
+    from board_readings import read_tegrastats  # type: ignore[import-not-found]  # where the script finds it
+
+    orin = read_tegrastats(ORIN + "\n" + ORIN.replace("87%", "13%").replace("5912mW", "4088mW") + "\n")
     assert (orin["lines"], orin["not_understood"]) == (2, 0)
     assert orin["max_temperature_c"] == {"cpu": 48.5, "gpu": 50.1, "soc2": 47.2, "tj": 50.1}
     assert orin["mean_power_mw"] == {"VDD_IN": 5000.0, "VDD_CPU_GPU_CV": 1800.0, "VDD_SOC": 1400.0}
     assert (orin["max_ram_mb"], orin["mean_gpu_percent"], orin["gpu_mhz"]) == (2269, 50.0, [624, 624])
-    nano = device.script.read_tegrastats(NANO)
+    nano = read_tegrastats(NANO)
     assert nano["mean_power_mw"]["POM_5V_IN"] == 3500.0 and nano["gpu_mhz"] == [921, 921]
-    assert device.script.read_tegrastats("tegrastats: permission denied\n")["not_understood"] == 1
+    assert read_tegrastats("tegrastats: permission denied\n")["not_understood"] == 1
 
 
 def test_tools_of_the_board_are_run_and_the_clocks_come_back(device, monkeypatch):
@@ -305,8 +310,22 @@ def test_without_the_boards_tools_that_is_said(device, monkeypatch):
     assert "not installed" in said["clocks"] and "not a Jetson" in said["board"]["not_measured"]
 
 
+def test_a_part_that_was_not_copied_is_named_with_exit_4(device):
+    (device.folder / SCRIPT.name).write_bytes(SCRIPT.read_bytes())
+    done = subprocess.run([sys.executable, device.folder / SCRIPT.name], capture_output=True, text=True)
+    assert done.returncode == 4 and "No module named 'board_readings'" in done.stderr, done
+
+
+def test_the_device_folder_holds_the_scripts_that_are_copied_and_sent():
+    assert sorted(SCRIPTS) == sorted(path.name for path in SCRIPT.parent.iterdir() if path.is_file())
+
+
 @pytest.mark.parametrize(
-    ("name", "needs"), [(SCRIPT.name, {"numpy", "tensorrt", "find_layer"}), ("find_layer.py", {"numpy"})]
+    ("name", "needs"),
+    [
+        (SCRIPT.name, {"numpy", "tensorrt", "tensorrt_engine", "board_readings", "find_layer"}),
+        *((name, {"numpy"}) for name in SCRIPTS[1:]),
+    ],
 )
 def test_scripts_are_python_3_8_and_need_only_numpy_and_tensorrt(name, needs):
     tree = ast.parse(SCRIPT.with_name(name).read_text(encoding="utf-8"), feature_version=(3, 8))

@@ -14,6 +14,7 @@ import pytest
 import datk.targets.jetson
 from datk.depth.io_spec import DepthKind, contract_for
 from datk.targets.device_build import DeviceAnswer
+from datk.targets.jetson.on_device import SCRIPTS
 from datk.targets.jetson.opset17 import in_opset_17
 from datk.targets.jetson.plan import WEAK, build_plan
 from datk.targets.jetson.samples import BUDGET, sampled_tensors, write_samples
@@ -38,7 +39,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (tmp_path / WEAK).write_bytes(in_opset_17(full).SerializeToString())
         if not (tmp_path / "keep").exists():
             write_samples(full, typed, IMAGES[0], tmp_path / "layers.npz")
-        for name in ("build_and_check.py", "find_layer.py"):
+        for name in SCRIPTS:
             shutil.copy(TEMPLATES / name, tmp_path / name)
         kind = DepthKind.DISPARITY_AFFINE_INVARIANT
         contract = contract_for(input_size=(14, 14), depth_kind=kind, precision=precision)

@@ -10,12 +10,12 @@ import pytest
 from datk.artifact.files import sha256_file
 from datk.depth.io_spec import DepthKind, contract_for
 from datk.errors import DataError, EnvironmentLacks
-from datk.targets.jetson.on_device import device_build
+from datk.targets.jetson.on_device import SCRIPTS, device_build
 from datk.targets.jetson.plan import WEAK, build_plan
 
 
 def export(folder: Path, weak: str | None = None) -> Path:
-    for name in ("model.onnx", WEAK, "build_and_check.py", "find_layer.py", "layers.npz"):
+    for name in ("model.onnx", WEAK, *SCRIPTS, "layers.npz"):
         (folder / name).write_bytes(name.encode())
     contract = contract_for(input_size=(14, 14), depth_kind=DepthKind.DISPARITY_AFFINE_INVARIANT, precision="fp16")
     older = weak or folder / WEAK
@@ -38,6 +38,7 @@ def test_the_file_for_its_tensorrt_is_sent_and_all_where_that_is_unknown(
 ) -> None:
     build = device_build(export(tmp_path), version)
     assert [name for name in build.files if name.endswith(".onnx")] == models
+    assert build.script == "build_and_check.py" and {*SCRIPTS, "build_plan.json"} <= set(build.files)
     (text,) = build.written_here.values()
     assert text("8.6.2") == f"{sha256_file(tmp_path / WEAK)} 8.6.2"
     assert text("10.7.0") == f"{sha256_file(tmp_path / 'model.onnx')} 10.7.0"
