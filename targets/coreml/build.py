@@ -18,6 +18,7 @@ from datk.targets.chatter import sdk_chatter_off
 from datk.targets.coreml.bars import progress_bars_off
 from datk.targets.coreml.compress import NAME, PRECISIONS, check_compressed, compress
 from datk.targets.coreml.lint import check_program
+from datk.targets.coreml.options import OLDEST
 from datk.targets.coreml.reference.program import read_program
 from datk.targets.coreml.scheme import scheme
 from datk.targets.coreml.seal import write_package
@@ -50,7 +51,8 @@ def build(request: BuildRequest) -> BuildResult:
         max_depth_m=request.max_depth_m,
         layout="image",
     )
-    model = convert(in_layout(request.module, request.options), contract)
+    oldest = getattr(request.options, "deployment_target", OLDEST[0])
+    model = convert(in_layout(request.module, request.options), contract, deployment_target=oldest)
     if request.precision in PRECISIONS:
         model = compress(model, request.precision)
     artifact = request.out / ARTIFACT
@@ -84,7 +86,13 @@ def in_layout(module: nn.Module, options: Any) -> nn.Module:
     return copied
 
 
-def convert(module: nn.Module, contract: Contract, *, output_names: tuple[str, ...] | None = None) -> Any:
+def convert(
+    module: nn.Module,
+    contract: Contract,
+    *,
+    output_names: tuple[str, ...] | None = None,
+    deployment_target: str = OLDEST[0],
+) -> Any:
     """The coremltools MLModel of a deployment module, not loaded. Raises TargetError when it is refused.
 
     output_names: of a module that returns a tuple; one output, named as in the contract, otherwise.
@@ -105,7 +113,7 @@ def convert(module: nn.Module, contract: Contract, *, output_names: tuple[str, .
                     program,
                     inputs=[image],
                     outputs=[ct.TensorType(name=name, dtype=np.float32) for name in names],
-                    minimum_deployment_target=ct.target.iOS17,
+                    minimum_deployment_target=ct.target[deployment_target],
                     compute_precision=precision,
                     skip_model_load=True,
                 )

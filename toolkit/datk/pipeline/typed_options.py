@@ -84,8 +84,13 @@ def _fields(target: Target) -> dict[str, str]:
     schema = _model(target).model_json_schema()["properties"]
     for key, value in schema.items():
         kind = " | ".join(str(v) for v in value["enum"]) if "enum" in value else value.get("type", "value")
-        told[key] = f"{key} ({kind}, default {str(value.get('default')).lower()})"
+        told[key] = f"{key} ({kind}, default {_typed(value.get('default'))})"
     return told
+
+
+def _typed(default: Any) -> str:
+    """As it is typed on the line."""
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _known(having: Sequence[Target]) -> str:
