@@ -90,6 +90,14 @@ def executorch_export(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path
     return export(run_dir, checkpoint, section) / "50-export-executorch-fp32"
 
 
+@pytest.fixture(scope="session")
+def openvino_export(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    run_dir = tmp_path_factory.mktemp("runs") / "ship"
+    section = {"name": "openvino", "precisions": ["fp32"], "input_size": SIZE}
+    return export(run_dir, checkpoint, section) / "50-export-openvino-fp32"
+
+
 @pytest.fixture()
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """A private copy of an export folder, to be damaged."""

@@ -244,6 +244,43 @@ def test_both_kits_for_executorch(executorch_export: Path, tmp_path: Path, mista
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mistake", CPP_MISTAKES)
+def test_both_kits_for_openvino(openvino_export: Path, tmp_path: Path, mistake: str) -> None:
+    edits, status, words = CPP_MISTAKES[mistake]
+    library = library_of("openvino", "libopenvino_c.so*")
+    flags = [f"-isystem{library.parents[1] / 'include'}", "-Wl,--disable-new-dtags"]  # its libraries name each other
+    folder = Path(shutil.copytree(openvino_export / "kits/cpp", tmp_path / "cpp"))
+    done = subprocess.run([build(folder, library, edits, *flags), openvino_export], capture_output=True, text=True)
+    assert done.returncode == status and words in done.stdout, done
+    test = openvino_export / "kits/python/golden_test.py"
+    done = subprocess.run([sys.executable, test], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    done = subprocess.run([sys.executable, openvino_export / "verify.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("format_", "package"), [("openvino", "cmake"), ("executorch", "share/cmake")])
+def test_the_cpp_kit_is_built_by_its_own_cmake_lines(
+    request: pytest.FixtureRequest, tmp_path: Path, format_: str, package: str
+) -> None:
+    """With the package's own CMake files, as the kit's CMakeLists.txt says to."""
+    export: Path = request.getfixturevalue(f"{format_}_export")
+    spec = importlib.util.find_spec(format_)
+    if spec is None or not spec.submodule_search_locations or shutil.which("cmake") is None:
+        pytest.skip(f"no cmake, or no package {format_}")
+    folder = Path(shutil.copytree(export / "kits/cpp", tmp_path / "cpp"))
+    variable = "OpenVINO_DIR" if format_ == "openvino" else "executorch_DIR"
+    assert f"-D {variable}=$P/{package}" in (folder / "CMakeLists.txt").read_text()
+    where = Path(spec.submodule_search_locations[0]) / package
+    for words in (["-B", "build", "-D", f"{variable}={where}"], ["--build", "build"]):
+        done = subprocess.run(["cmake", *words], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done
+    done = subprocess.run([folder / "build/golden_test", export], capture_output=True, text=True)
+    assert done.returncode == 0 and "passed" in done.stdout, done
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_an_app_for_executorch_with_one_mistake_fails_too(executorch_export: Path, mistake: str) -> None:
     kit = load(executorch_export / "kits/python/depth_app.py"), load(executorch_export / "kits/python/golden_test.py")

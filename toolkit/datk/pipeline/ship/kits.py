@@ -59,7 +59,7 @@ KITS: dict[str, tuple[Kit, ...]] = {
     ".tflite": (PYTHON, _cpp("litert"), KOTLIN),
     ".onnx": (PYTHON, _cpp("onnxruntime"), ROS2),
     ".mlpackage": (SWIFT,),
-    ".openvino": (PYTHON,),
+    ".openvino": (PYTHON, _cpp("openvino", "CMakeLists_openvino.txt")),
     ".pte": (PYTHON, _cpp("executorch", "CMakeLists_executorch.txt")),
 }
 """By the artifact's ending; an artifact of another ending gets none."""
@@ -70,7 +70,11 @@ RUNTIMES = {
         "runtime_library": "libonnxruntime.so",
         "runtime_header": "runtime_onnxruntime.hpp",
     },
-    ".openvino": {"runtime": "openvino"},
+    ".openvino": {
+        "runtime": "openvino",
+        "runtime_library": "libopenvino_c.so",
+        "runtime_header": "runtime_openvino.hpp",
+    },
     ".pte": {
         "runtime": "executorch (which brings torch)",
         "runtime_library": "libexecutorch.so",
