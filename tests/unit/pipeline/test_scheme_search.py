@@ -13,7 +13,19 @@ from datk import targets
 from datk.config.load import recipe_from_dict
 from datk.config.schema import SchemeSection
 from datk.errors import DataError
-from datk.pipeline.scheme_search import LEARNING, OWN, Rung, climb, gaining, mending, rollback, with_rung
+from datk.pipeline import scheme_search
+from datk.pipeline.scheme_search import (
+    LEARNING,
+    OWN,
+    Rung,
+    SearchRequest,
+    climb,
+    gaining,
+    mending,
+    rollback,
+    search,
+    with_rung,
+)  # fmt: skip
 from datk.pipeline.search_record import Outcome, SearchRecord, Tried, read_record, write_record
 from datk.quantize.sensitivity_map import SensitivityMap, UnitRow
 from tests.e2e.farm_run import datk, make_run
@@ -75,6 +87,64 @@ def test_a_spent_budget_says_where_it_goes_on() -> None:
     attempt, _ = answers()
     chosen, words = climb(RUNGS, lambda rung: None if rung is OWN else attempt(rung))
     assert chosen is None and words.startswith(f"the budget ran out before '{OWN.name}'")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A search for onnx whose rungs cost an hour each and are all worse; what was built or measured, in order."""
+    done: list[str] = []
+    clock = [0.0]
+    path = tmp_path / "search-onnx.json"
+
+    class Workshop(scheme_search._Search):
+        def __init__(self, request: SearchRequest, target: targets.Target, reporter: Any) -> None:
+            self.request, self.target, self.run_dir, self.path = request, target, tmp_path, path
+            self.record = read_record(path, "key", "onnx")
+
+        def build(self, rung: Rung) -> Any:
+            done.append(rung.name)
+
+        def attempt(self, rung: Rung) -> Tried:
+            self.build(rung)
+            clock[0] += 3600
+            tried = Tried(name=rung.name, precision="int8", scheme=None, outcome="worse", words="w", seconds=1)
+            self.record.rungs.append(tried)
+            write_record(self.record, path)
+            return tried
+
+        def _sensitivity(self) -> SensitivityMap:
+            done.append("map")
+            units = [UnitRow(name=f"l{k}", level="layer", kind="linear", error=[k / 10]) for k in range(20)]
+            return SensitivityMap(key="k", complete=True, facts={}, units=units)
+
+    monkeypatch.setattr(scheme_search, "_Search", Workshop)
+    monkeypatch.setattr(scheme_search.time, "monotonic", lambda: clock[0])
+    return done
+
+
+def searched(hours: float | None, done: list[str]) -> tuple[str, list[str]]:
+    """(the last words, what this one call built or measured)."""
+    done.clear()
+    budget = None if hours is None else hours * 3600
+    found = search(SearchRequest(target="onnx", budget_s=budget), reporter=None)  # type: ignore[arg-type]
+    assert found.chosen is None
+    return found.words, list(done)
+
+
+def test_a_spent_budget_builds_nothing_more_and_the_same_line_goes_on_where_it_ended(workshop: list[str]) -> None:
+    ladder = [r.name for r in (*gaining(targets.get("onnx")), *mending(targets.get("onnx")))]
+    words, first = searched(3.5, workshop)
+    assert first == ladder[:4], "four begun within the budget, and the own scheme is not built once more"
+    assert f"before '{ladder[4]}'" in words and "the run folder is as the last try left it" in words
+    assert searched(-1, workshop)[1] == [], "no time at all: nothing is built"
+    _, second = searched(len(ladder) - 4.5, workshop)
+    assert second == ladder[4:]
+    words, third = searched(-1, workshop)
+    assert third == [] and "before '1 worst layers in float'" in words, "nor is the map of sensitive layers measured"
+    _, last = searched(None, workshop)
+    assert last[0] == "map" and last[-2:] == [LEARNING.name, OWN.name], "all tried: the own scheme is brought back"
+    _, again = searched(-1, workshop)
+    assert again == ["map", OWN.name], "both lie there: read, not made"
 
 
 @pytest.mark.parametrize("name", ["onnx", "jetson", "coreml", "tflite"])
@@ -144,8 +214,11 @@ def test_a_search_on_a_real_run_leaves_the_scheme_it_chose_in_the_recipe_and_tri
     assert names[0] == "weights alone" and len(set(names)) == len(names)
     assert all(t["outcome"] in ("ship", "undecided", "no gain", "worse") for t in found["rungs"])
     (section,) = yaml.safe_load((run / "00-recipe.yaml").read_text())["targets"]
-    chosen = next((t for t in found["rungs"] if t["name"] == found["chosen"]), {"scheme": None})
+    left = found["rungs"][-1] if "the budget ran out" in found["words"] else {"scheme": None}
+    chosen = next((t for t in found["rungs"] if t["name"] == found["chosen"]), left)
     assert {k: v for k, v in (section["scheme"] or {}).items() if v} == (chosen["scheme"] or {})
-    before = (run / "search-onnx.json").read_bytes()
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*.onnx")}
+    record = (run / "search-onnx.json").read_bytes()
     assert datk(*words, "0.01s") == 0  # what was tried is not tried again, and there is no time for more
-    assert (run / "search-onnx.json").read_bytes() == before
+    assert (run / "search-onnx.json").read_bytes() == record
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*.onnx")} == before

@@ -81,7 +81,11 @@ LEARNING = Rung(name="trained under the target's own scheme", widest=True, qat=Q
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What the search came to. chosen: None where no rung held; the run folder then has the target's own scheme."""
+    """What the search came to.
+
+    chosen: None where no rung held; the run folder then has the target's own scheme. When the budget ran out, words
+    says so, and the run folder is as the last try left it.
+    """
 
     record: SearchRecord
     path: Path
@@ -119,15 +123,22 @@ def rollback(sensitivity: SensitivityMap) -> list[Rung]:
     """The most sensitive layers back to float, few before many."""
     return [
         Rung(
-            name=f"{count} worst layers in float",
+            name=worst_in_float(count),
             scheme=SchemeSection(float_layers=sensitivity.float_layers(count=count)),
         )
         for count in WORST_LAYERS
     ]
 
 
+def worst_in_float(count: int) -> str:
+    """The name of the rung that takes so many layers back."""
+    return f"{count} worst layers in float"
+
+
 def search(request: SearchRequest, *, reporter: Reporter) -> SearchResult:
     """Try rung after rung; keep in the run folder the one that held, else the target's own scheme.
+
+    Once the budget is spent nothing more is built or measured, not even to bring the own scheme back.
 
     Stops at the first precision the verdict ships; where the speed cannot be known here, at the widest one that passes
     its gates; and when accuracy holds but int8 is no gain, since the later rungs mend accuracy alone. What was tried is
@@ -145,14 +156,24 @@ def search(request: SearchRequest, *, reporter: Reporter) -> SearchResult:
     started = time.monotonic()
     work = _Search(request, target, reporter)
     known: dict[str, Rung] = {}
+    left: list[Rung] = []
+
+    def spent() -> bool:
+        return request.budget_s is not None and time.monotonic() - started > request.budget_s
 
     def attempt(rung: Rung) -> Tried | None:
         known[rung.name] = rung
-        spent = request.budget_s is not None and time.monotonic() - started > request.budget_s
-        return work.record.find(rung.name) or (None if spent else work.attempt(rung))
+        tried = work.record.find(rung.name)
+        if tried is None and spent():
+            left.append(rung)
+            return None
+        return tried or work.attempt(rung)
 
-    chosen, words = climb(work.rungs(), attempt)
-    work.build(known[chosen.name] if chosen else OWN)
+    chosen, words = climb(work.rungs(spent), attempt)
+    if left:
+        words += "; the run folder is as the last try left it"
+    else:
+        work.build(known[chosen.name] if chosen else OWN)
     return SearchResult(work.record, work.path, work.run_dir, chosen, words)
 
 
@@ -191,10 +212,14 @@ class _Search:
         plan = self._plan(rung)
         return pipeline.run(plan.recipe, plan.run_dir, plan.selection, reporter=self.reporter, keep=plan.whole)
 
-    def rungs(self) -> Iterator[Rung]:
-        """In order; the sensitivity map is measured only when the cheaper ones were of no use."""
+    def rungs(self, spent: Callable[[], bool]) -> Iterator[Rung]:
+        """In order; the sensitivity map is measured only when the cheaper ones were of no use and there is time."""
         yield from gaining(self.target)
         yield from mending(self.target)
+        first = worst_in_float(WORST_LAYERS[0])
+        if spent() and self.record.find(first) is None:
+            yield Rung(name=first)  # which layers these are is not known yet, and the search ends before it
+            return
         yield from rollback(self._sensitivity())
         yield LEARNING
 
