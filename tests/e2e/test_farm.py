@@ -38,7 +38,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / "devices.yaml").write_text(yaml.safe_dump(DEVICES))
         make_run(folder, "onnx")
         words = ["--rounds", "5", "--runs", "1", "--warmup", "1", "--junit", "j.xml", "--summary", "s.md"]
-        assert datk("farm", "run", "--devices", "x86,sim,old,phone", *words) == 0
+        assert datk("farm", "run", "--devices", "x86,sim", "old", "phone", *words) == 0
         yield folder
 
 
@@ -138,7 +138,13 @@ def test_status_logs_cancel_and_quarantine_speak(work: Path, capsys: pytest.Capt
     assert datk("farm", "logs", str(jobs[0]["id"])) == 0
     assert "sent" in capsys.readouterr().out
     assert datk("farm", "cancel") == 2
+    assert datk("farm", "cancel", "99999") == 2
+    assert "no job 99999" in capsys.readouterr().err
     assert datk("farm", "quarantine", "here") == 2
+    assert datk("farm", "quarantine", "hree", "--reason", "too hot") == 2
+    assert "did you mean 'here'" in capsys.readouterr().err
+    assert datk("farm", "compare") == 2
+    assert "no release before net to compare with" in capsys.readouterr().err
     assert datk("farm", "quarantine", "here", "--reason", "too hot", "--hours", "1") == 0
     words = ["farm", "run", "--devices", "x86", "--rounds", "1", "--runs", "1"]
     assert datk(*words) == 4

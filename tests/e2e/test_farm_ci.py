@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,13 +70,57 @@ def test_untrusted_changes_reach_no_device_of_ones_own() -> None:
     hosted = Device(name="soft", kind="simulated", runner=("ubuntu-latest",), untrusted_changes=True, environment="lab")
     closed = Device(name="closed", kind="simulated", runner=("ubuntu-latest",))
     devices = (own, hosted, closed)
-    assert [j["device"] for j in ci_matrix(devices, untrusted=False)["include"]] == ["orin", "soft", "closed"]
-    (only,) = ci_matrix(devices, untrusted=True)["include"]
+    everywhere = ci_matrix(devices, untrusted=False)["devices"]["include"]
+    assert [j["device"] for j in everywhere] == ["orin", "soft", "closed"]
+    (only,) = ci_matrix(devices, untrusted=True)["devices"]["include"]
     assert only["device"] == "soft" and only["environment"] == ""
     with pytest.raises(UsageError, match="no device is left"):
         ci_matrix([own, closed], untrusted=True)
     with pytest.raises(ValueError, match="never run on a self-hosted runner"):
         Device(name="a", kind="simulated", untrusted_changes=True)
+
+
+@pytest.mark.parametrize(
+    ("event", "head", "trusted"),
+    [
+        ("push", None, True),
+        ("workflow_dispatch", None, True),
+        ("pull_request", "us/datk", True),
+        ("pull_request", "them/datk", False),
+        ("pull_request", None, False),  # the head's repository was deleted
+        ("pull_request_target", "us/datk", False),
+        ("workflow_run", None, False),
+        ("issue_comment", None, False),
+    ],
+)
+def test_what_is_not_known_to_be_ours_counts_as_a_change_from_outside(
+    event: str, head: str | None, trusted: bool
+) -> None:
+    (step,) = [s for _, s in steps() if s.get("name") == "matrix"]
+    words = step["env"]["UNTRUSTED"].strip().removeprefix("${{").removesuffix("}}")
+    words = re.sub(r"contains\(fromJSON\('(\[.*?\])'\), ([\w.]+)\)", r"(\2 in \1)", words)
+    for github, python in (
+        ("github.event.pull_request.head.repo.full_name", "head"),
+        ("github.event_name", "event"),
+        ("github.repository", "own"),
+        ("&&", "and"),
+        ("||", "or"),
+    ):
+        words = words.replace(github, python)
+    found = eval(" ".join(words.split()), {"__builtins__": {}}, {"event": event, "head": head, "own": "us/datk"})
+    assert found == ("--trusted" if trusted else "--untrusted")
+
+
+def test_every_recipe_is_built_once_and_judged_on_every_device() -> None:
+    here = [Device(name=n, kind="simulated", runner=("ubuntu-latest",), untrusted_changes=True) for n in ("a", "b")]
+    found = ci_matrix(here, untrusted=True, recipes=["quickstart", "paper/student_s", "quickstart"])
+    assert found["builds"]["include"] == [
+        {"recipe": "quickstart", "slug": "quickstart"},
+        {"recipe": "paper/student_s", "slug": "paper-student_s"},  # a slash is no part of an artifact's name
+    ]
+    assert [(j["device"], j["slug"]) for j in found["devices"]["include"]] == [
+        (device, slug) for device in ("a", "b") for slug in ("quickstart", "paper-student_s")
+    ]
 
 
 def test_the_projects_own_inventory_is_sound() -> None:
@@ -102,12 +147,16 @@ def shell(folder: Path, name: str, job: str, datk: str = DATK, **env: str) -> su
 
 def test_the_matrix_step_writes_what_the_next_job_reads(tmp_path: Path) -> None:
     inventory = str(ROOT / ".github" / "devices.yaml")
-    done = shell(tmp_path, "matrix", "plan", INVENTORY=inventory, DEVICES="all", UNTRUSTED="--untrusted")
+    given = {"INVENTORY": inventory, "DEVICES": "all", "RECIPE": "quickstart", "UNTRUSTED": "--untrusted"}
+    done = shell(tmp_path, "matrix", "plan", **given)
     assert done.returncode == 0, done.stderr
     name, _, value = (tmp_path / "GITHUB_OUTPUT").read_text().strip().partition("=")
-    assert name == "matrix" and [j["device"] for j in json.loads(value)["include"]] == ["stock-runner", "arm64-soft"]
-    broken = shell(tmp_path, "matrix", "plan", INVENTORY="gone.yaml", DEVICES="all", UNTRUSTED="--untrusted")
-    assert broken.returncode == 2 and "gone.yaml" in broken.stderr
+    matrices = json.loads(value)
+    assert name == "matrix" and matrices["builds"] == {"include": [{"recipe": "quickstart", "slug": "quickstart"}]}
+    assert [j["device"] for j in matrices["devices"]["include"]] == ["stock-runner", "arm64-soft"]
+    for wrong in ({"INVENTORY": "gone.yaml"}, {"RECIPE": "quickstrat"}):
+        broken = shell(tmp_path, "matrix", "plan", **given | wrong)
+        assert broken.returncode == 2 and next(iter(wrong.values())) in broken.stderr
 
 
 def test_a_device_in_software_is_judged_on_what_it_can_finish_and_no_other_is_spared(tmp_path: Path) -> None:

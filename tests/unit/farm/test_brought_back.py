@@ -12,9 +12,10 @@ from datk.artifact.manifest import InputRef, Manifest, output_ref, read_manifest
 from datk.errors import DataError, UsageError
 from datk.farm.inventory import Device
 from datk.pipeline.farm.brought_back import engine_of, sent_file
-from datk.pipeline.farm.request import FarmRequest, Item, artifacts_asked_for
+from datk.pipeline.farm.request import FarmRequest, Item, artifacts_asked_for, unsupported
 from datk.pipeline.farm.scoring import unscored
 from datk.pipeline.runs import Artifact
+from datk.targets import available
 
 ORIN = Device.model_validate({"name": "orin", "kind": "local"})
 OTHER = Device.model_validate({"name": "other", "kind": "local"})
@@ -43,6 +44,23 @@ def stage(folder: Path, file: str, content: bytes, *, inputs: tuple[InputRef, ..
 def exported(run_dir: Path, name: str) -> Artifact:
     folder = stage(run_dir / f"50-export-{name}", "model.onnx", b"onnx")
     return Artifact(folder, read_manifest(folder))
+
+
+@pytest.mark.parametrize("target", sorted(available()))
+def test_what_the_farm_runs_of_every_target_or_that_it_has_no_runtime_for_such_files(
+    tmp_path: Path, target: str
+) -> None:
+    file = f"model{available()[target].suffix}"
+    facts = {"artifact": file, "target": target, "precision": "fp32"}
+    folder = stage(tmp_path / "50-export", file, b"whatever")
+    artifact = Artifact(folder, read_manifest(folder).model_copy(update={"facts": facts}))
+    why = unsupported(artifact, ORIN, {"litert", "onnxruntime", "coreml", "tensorrt"})
+    if target in {"executorch", "openvino", "rtx"}:
+        assert f"has no runtime for {available()[target].suffix} (it has those of .tflite, .onnx" in why
+    else:
+        assert not why and "has no " in unsupported(artifact, ORIN, set())
+    facts["entries"] = {"depth_14x14": "50-export-a-14x14", "depth_28x14": "50-export-a-28x14"}
+    assert "one by one, from 50-export-a-14x14, 50-export-a-28x14" in unsupported(artifact, ORIN, None)
 
 
 def built(artifact: Artifact, device: Device) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from datk.artifact.manifest import Metric
 from datk.farm.store import Store
 from datk.report.farm_ci import junit_xml, markdown_summary
-from datk.report.farm_page import changes, dashboard, history_csv
+from datk.report.farm_page import changes, dashboard, history_csv, newest_and_release_before
 
 
 def result(release: str, *, device: str = "orin", verdict: str = "passed", **values: float | None) -> dict[str, Any]:
@@ -56,6 +56,15 @@ def test_a_release_is_compared_with_the_one_before_device_by_device(store: Store
     assert "95 → 94 (-1)" in orin.cells() and "40 → 50 (1.250x)" in orin.cells()
     assert changes(store.history(), "v2", "v1")[1].worse is None
     assert changes(store.history(), "v1", "v9")[0].after is None
+
+
+def test_without_names_the_newest_results_are_compared_with_the_release_before(store: Store) -> None:
+    rows = store.history()  # v1 of the Pi came last, after v2 had begun
+    assert newest_and_release_before(rows) == ("v1", None)
+    store.record(result("v3"))
+    assert newest_and_release_before(store.history()) == ("v3", "v1")
+    store.record(result(""))  # without a release it goes by its run, whose name the others share
+    assert newest_and_release_before(store.history()) == ("nightly", "v3")
 
 
 def test_csv_holds_every_figure_and_starts_no_formula(store: Store) -> None:

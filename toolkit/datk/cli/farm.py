@@ -21,7 +21,8 @@ DEFAULT_STORE = Path("runs/.farm")
 
 @app.command("run", help="Run a run's artifacts on devices, score them here, write 70-farm-DEVICE and gate.")
 def run(
-    devices: Annotated[list[str], typer.Option(help="Names, labels or kinds; repeat or separate by commas.")],
+    devices: Annotated[list[str], typer.Option(help="Names, labels or kinds: A B, A,B or the option again.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="[LABEL]...", help="More of --devices.")] = None,
     artifacts: Annotated[
         list[Path] | None, typer.Option(help="Run folder, or export folders of one run. Default: the newest run.")
     ] = None,
@@ -60,7 +61,7 @@ def run(
     from datk.report.build import build_report
 
     request = FarmRequest(
-        devices=load_inventory(inventory).select(_words(devices)),
+        devices=load_inventory(inventory).select(_words([*devices, *(more or [])])),
         artifacts=tuple(artifacts or ()),
         precisions=tuple(_words(precision or [])),
         baseline=baseline,
@@ -117,9 +118,14 @@ def devices(
             say(f"set aside: {aside.device}, since {aside.since}: {aside.reason}")
 
 
-@app.command("matrix", help="One CI job a device, as GitHub's matrix JSON on one line.")
+@app.command(
+    "matrix", help="CI jobs, one a recipe to build and one a device and recipe: GitHub's matrices as one line."
+)
 def matrix(
     devices: Annotated[list[str], typer.Option(help="Names, labels or kinds; repeat or separate by commas.")],
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="Recipes to build; repeat or separate by commas. Default: quickstart.")
+    ] = None,
     inventory: Inventory = None,
     untrusted: Annotated[
         bool, typer.Option("--untrusted/--trusted", help="A change from outside: hosted runners without secrets alone.")
@@ -128,10 +134,15 @@ def matrix(
     """See help."""
     import json
 
+    from datk.config.load import find_recipe
     from datk.farm.inventory import load_inventory
     from datk.pipeline.farm.devices import ci_matrix
 
-    typer.echo(json.dumps(ci_matrix(load_inventory(inventory).select(_words(devices)), untrusted=untrusted)))
+    recipes = _words(recipe or ["quickstart"])
+    for name in recipes:
+        find_recipe(name)
+    chosen = load_inventory(inventory).select(_words(devices))
+    typer.echo(json.dumps(ci_matrix(chosen, untrusted=untrusted, recipes=recipes)))
 
 
 @app.command("status", help="Jobs, newest last, and devices that are set aside.")
@@ -189,6 +200,8 @@ def cancel(
         raise UsageError("nothing to cancel", hint="name job numbers, --device NAME or --all")
     opened = _store(store)
     chosen = list(jobs or [r.id for r in opened.rows(device=device, last=1_000_000)])
+    if unknown := set(jobs or []) - {r.id for r in opened.rows(chosen)}:
+        raise UsageError(f"no job {', '.join(map(str, sorted(unknown)))}", hint="`datk farm status` lists them")
     say(f"{opened.cancel(chosen)} jobs cancelled; a running one ends on its device within seconds")
 
 
@@ -198,13 +211,17 @@ def quarantine(
     reason: Annotated[str | None, typer.Option(help="Why, with a link.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, help="For how long.")] = 24,
     release: Annotated[bool, typer.Option("--release", help="Take it back.")] = False,
+    inventory: Inventory = None,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
     """See help."""
     from datk.cli.console import say
     from datk.errors import UsageError
+    from datk.farm.inventory import load_inventory
     from datk.farm.store import Store
 
+    if not release:
+        load_inventory(inventory).named(device)
     opened = Store(store)
     if release:
         say(f"{device} is back" if opened.release(device) else f"{device} was not set aside")
@@ -243,24 +260,33 @@ def history(
 
 @app.command("compare", help="Two releases (or runs) on the same devices; exit code 3 when something got worse.")
 def compare(
-    before: Annotated[str, typer.Argument(help="Release or run.")],
-    after: Annotated[str, typer.Argument(help="Release or run.")],
+    before: Annotated[str | None, typer.Argument(help="Release or run. Default: the release before AFTER.")] = None,
+    after: Annotated[str | None, typer.Argument(help="Release or run. Default: the newest results'.")] = None,
     store: StorePath = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
     """See help. Worse: a verdict that fell, or more fallback operators. Latencies are shown; `farm run` gates them."""
     from datk.cli.console import print_json, print_table
     from datk.errors import GateFailed, UsageError
-    from datk.report.farm_page import COMPARED, changes
+    from datk.report.farm_page import COMPARED, changes, newest_and_release_before
 
-    found = changes(_store(store).history(), before, after)
+    rows = _store(store).history()
+    if rows and after is None:
+        after, last = newest_and_release_before(rows)
+        before = before or last
+    if before is None or after is None:
+        raise UsageError(
+            f"no release before {after} to compare with" if rows else "no results yet",
+            hint="`datk farm run --release NAME` names results, `datk farm history` lists them",
+        )
+    found = changes(rows, before, after)
     if not found:
         raise UsageError(f"no results of {before} or {after}", hint="`datk farm history` lists releases and runs")
     if json:
         print_json([vars(c) | {"worse": c.worse} for c in found])
     else:
-        rows = [[c.device, c.artifact, *c.cells(), c.worse or ""] for c in found]
-        print_table(f"{before} → {after}", ["device", "artifact", *[h for _, h, _ in COMPARED], "worse"], rows)
+        cells = [[c.device, c.artifact, *c.cells(), c.worse or ""] for c in found]
+        print_table(f"{before} → {after}", ["device", "artifact", *[h for _, h, _ in COMPARED], "worse"], cells)
     if worse := [f"  {c.artifact} on {c.device}: {c.worse}" for c in found if c.worse]:
         raise GateFailed(f"{len(worse)} got worse from {before} to {after}\n" + "\n".join(worse))
 

@@ -171,6 +171,16 @@ class Inventory(_Section):
             raise ValueError(f"two devices are named {', '.join(twice)}")
         return self
 
+    def named(self, name: str) -> Device:
+        """The device of that very name. Raises UsageError with the nearest and all names."""
+        for device in self.devices:
+            if device.name == name:
+                return device
+        known = [d.name for d in self.devices]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"no device is named '{name}'", hint=f"{hint}known: {', '.join(known)}; --inventory FILE")
+
     def select(self, labels: Sequence[str]) -> tuple[Device, ...]:
         """Devices that answer to any of the words, in file order, disabled ones too.
 

@@ -67,6 +67,16 @@ def changes(rows: Sequence[dict[str, Any]], before: str, after: str) -> list[Cha
     return [Change(*key, sides[0].get(key), sides[1].get(key)) for key in sorted({*sides[0], *sides[1]})]
 
 
+def newest_and_release_before(rows: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
+    """(release, else run, of the newest result; the last release whose results came before its first).
+
+    rows: Store.history(), not empty.
+    """
+    names = [row["release"] or row["run"] for row in rows]
+    earlier = [row["release"] for row in rows[: names.index(names[-1])] if row["release"]]
+    return names[-1], earlier[-1] if earlier else None
+
+
 def history_csv(rows: Sequence[dict[str, Any]]) -> str:
     """One line a result, one column a metric; empty where it was not measured. Cells never start a formula."""
     names = sorted({name for row in rows for name in row["metrics"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,11 +73,15 @@ async def _one(device: Device, *, probe: bool) -> Listed:
         return Listed(device, adapter.figures, trouble=error.message)
 
 
-def ci_matrix(devices: Sequence[Device], *, untrusted: bool) -> dict[str, list[dict[str, Any]]]:
-    """GitHub's strategy.matrix: a job a device. untrusted: only what changes from outside may reach, without secrets.
+def ci_matrix(
+    devices: Sequence[Device], *, untrusted: bool, recipes: Sequence[str] = ("quickstart",)
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """GitHub's strategy.matrix twice: `builds`, a job a recipe, and `devices`, a job a device and recipe.
 
-    Raises UsageError when no device is left: an empty matrix would pass without having judged anything.
+    untrusted: only what changes from outside may reach, without secrets. Raises UsageError when no device is left: an
+    empty matrix would pass without having judged anything.
     """
+    builds = [{"recipe": r, "slug": re.sub(r"[^A-Za-z0-9._-]+", "-", r).strip("-.")} for r in dict.fromkeys(recipes)]
     jobs = [
         {
             "device": d.name,
@@ -84,12 +89,14 @@ def ci_matrix(devices: Sequence[Device], *, untrusted: bool) -> dict[str, list[d
             "runner": list(d.runner),
             "environment": "" if untrusted else d.environment or "",
             "timeout_minutes": int(15 + d.limits.timeout_s * d.limits.attempts / 60),
+            **build,
         }
         for d in devices
         if d.disabled is None and (not untrusted or (d.untrusted_changes and not d.self_hosted))
+        for build in builds
     ]
     if not jobs:
         raise UsageError(
             "no device is left for this change", hint="untrusted changes need a device with untrusted_changes: true"
         )
-    return {"include": jobs}
+    return {"builds": {"include": builds}, "devices": {"include": jobs}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,8 +100,7 @@ def plan_farm(request: FarmRequest) -> FarmPlan:
     for artifact in artifacts:
         baseline = _baseline(artifact, request.baseline)
         for device in request.devices:
-            runtime = runtime_of(artifact)
-            if why := _unsupported(device, runtime, runtimes.get(device.name)):
+            if why := unsupported(artifact, device, runtimes.get(device.name)):
                 items.append(Item(artifact, device, unsupported=why))
                 continue
             size = _contract_size(artifact)
@@ -113,7 +112,7 @@ def plan_farm(request: FarmRequest) -> FarmPlan:
             job = Job.model_validate(
                 {
                     "device": device,
-                    "runtime": runtime,
+                    "runtime": runtime_of(artifact),
                     "parts": parts,
                     "inputs": inputs[size].inputs,
                     "timing": request.timing,
@@ -128,6 +127,22 @@ def plan_farm(request: FarmRequest) -> FarmPlan:
 def runtime_of(artifact: Artifact) -> str | None:
     """Which runtime an artifact is for; None when the farm knows none."""
     return RUNTIME_OF_TARGET.get(artifact.target) or RUNTIME_OF.get(artifact.path.suffix)
+
+
+def unsupported(artifact: Artifact, device: Device, found: Collection[str] | None) -> str:
+    """Why the farm does not run an artifact on a device; empty where it does. found: runtimes there, None: unknown."""
+    if device.disabled is not None:
+        return f"disabled: {device.disabled}"
+    if entries := artifact.manifest.facts.get("entries"):
+        return f"a pack of several sizes: the farm runs them one by one, from {', '.join(entries.values())}"
+    runtime = runtime_of(artifact)
+    if runtime is None:
+        return f"the farm's agent has no runtime for {artifact.path.suffix} (it has those of {', '.join(RUNTIME_OF)})"
+    if device.runtimes and runtime not in device.runtimes:
+        return f"{device.name} runs {', '.join(device.runtimes)} only"
+    if found is not None and runtime not in found:
+        return f"{device.name} has no {runtime}"
+    return ""
 
 
 def artifacts_asked_for(request: FarmRequest) -> tuple[list[Artifact], Path, list[str]]:
@@ -213,18 +228,6 @@ def _contract_size(artifact: Artifact) -> Size:
     if contract is None:
         raise UsageError(f"{artifact.folder}: its manifest has no contract", hint="export it again")
     return contract.input_size
-
-
-def _unsupported(device: Device, runtime: str | None, found: list[str] | None) -> str:
-    if device.disabled is not None:
-        return f"disabled: {device.disabled}"
-    if runtime is None:
-        return "the farm's agent has no runtime for such a file"
-    if device.runtimes and runtime not in device.runtimes:
-        return f"{device.name} runs {', '.join(device.runtimes)} only"
-    if found is not None and runtime not in found:
-        return f"{device.name} has no {runtime}"
-    return ""
 
 
 async def _runtimes(devices: Sequence[Device]) -> dict[str, list[str]]:
