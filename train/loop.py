@@ -149,6 +149,7 @@ def fit(
                 stop=last,
                 threads=section.loader_threads,
                 record=folder / LOADING if world.main else None,
+                pin=device.type == "cuda",
             ) as upcoming,
         ):
             for batch in upcoming:

@@ -17,8 +17,9 @@ from datk.errors import EnvironmentLacks, UsageError
 from datk.models.depth_anything import DepthAnything
 from datk.train.cost import Cost, cost_of_one_image
 from datk.train.precision import Precision, autocast, choose_device, choose_precision
-from datk.train.projection import MFU, Gpu
+from datk.train.projection import MFU, Gpu, rate
 from datk.train.start import encoder_spec
+from datk.train.world import World
 
 EFFICIENCY = 0.45
 """Share of the measured matrix-product rate a training step reaches; measured 0.4 to 0.6 on CPUs for these nets."""
@@ -43,6 +44,8 @@ class Plan:
     sharding: str
     device: str
     precision: Precision
+    card_precision: Precision
+    """What a card would compute in: bf16 unless the schedule says fp32, whatever this machine can do."""
     weights_bytes: int
     gradients_bytes: int
     optimiser_bytes: int
@@ -136,14 +139,13 @@ def plan(
     With measure, forward and backward of a few images are timed where that is expected to take seconds; a
     schedule.budget_s then sets the steps. processes: how many share a step. card: plan for that GPU, whatever this
     machine has, in bf16 unless the schedule says fp32. Raises EnvironmentLacks for a device or precision that is not
-    there.
+    there, UsageError for processes that do not divide the batch.
     """
     schedule = section.schedule
+    World(size=processes).check_divides(schedule.batch_size)
     device = torch.device("cpu") if card is not None else choose_device(schedule.device)
-    if card is None:
-        precision = choose_precision(schedule.precision, device)
-    else:
-        precision = "fp32" if schedule.precision == "fp32" else "bf16"
+    card_precision: Precision = "fp32" if schedule.precision == "fp32" else "bf16"
+    precision = choose_precision(schedule.precision, device) if card is None else card_precision
     encoder = None if isinstance(section, MetricSection) else section.encoder
     foreign = None if encoder is None else encoder_spec(encoder, section.size).to_json()
     cost = cost_of_one_image(section.size, section.input_size, foreign)
@@ -164,11 +166,11 @@ def plan(
         kept, kept_recomputing = kept + looks.kept, kept_recomputing + looks.kept_recomputing
         already = reference_parameters if section.feature_source == "teacher_encoder" else 0
         reference_parameters += looks.parameters - already
-    own = -(-schedule.batch_size // processes)  # rounded up
+    own = schedule.batch_size // processes
     at_once = min(own, schedule.micro_batch or own)
     if card is not None:
-        image_s = flops / (card.peak_bf16 * MFU)
-        source = f"estimated: FLOPs / ({card.peak_bf16 / 1e12:.0f} TFLOP/s x {MFU:.2f})"
+        image_s = flops / (card.peak(precision) * MFU)
+        source = f"estimated: FLOPs / ({rate(card, precision)} x {MFU:.2f})"
     else:
         image_s, source = flops / (_matmul_flops_per_s(device, precision) * EFFICIENCY), "estimated"
         probe = min(PROBE_IMAGES, at_once)
@@ -186,6 +188,7 @@ def plan(
         sharding=schedule.sharding,
         device=str(device) if card is None else card.name,
         precision=precision,
+        card_precision=card_precision,
         weights_bytes=4 * cost.parameters // shards,
         gradients_bytes=4 * cost.trainable // shards,
         optimiser_bytes=4 * cost.trainable * (2 if schedule.ema_decay is None else 3) // shards,

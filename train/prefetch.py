@@ -20,7 +20,8 @@ class Prefetcher:
     """Iterates this process's share of batches start .. stop - 1; up to threads + 2 of them wait or are under way.
 
     record: where it is told at the end what each thread spent its time on (read, decode, resize), and how long the
-    steps stood waiting for batches: the machine's side of a run, not part of its result.
+    steps stood waiting for batches: the machine's side of a run, not part of its result. pin: the threads also put
+    their batches into page-locked memory, for a GPU.
     """
 
     def __init__(
@@ -32,9 +33,14 @@ class Prefetcher:
         stop: int,
         threads: int,
         record: Path | None = None,
+        pin: bool = False,
     ) -> None:
+        def make(step: int) -> Batch:
+            batch = batches(step, world.rank, world.size)
+            return batch.pinned() if pin else batch
+
         self.loader = Loader(
-            lambda step: batches(step, world.rank, world.size),
+            make,
             start=start,
             stop=stop,
             workers=threads,

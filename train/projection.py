@@ -1,4 +1,4 @@
-"""GPU-hours from counted operations: a named GPU's bf16 peak times the share of it that training really reaches."""
+"""GPU-hours from counted operations: a named GPU's peak times the share of it that training really reaches."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import difflib
 from dataclasses import dataclass
 
 from datk.errors import UsageError
+from datk.train.precision import Precision
 
 MFU = 0.40
-"""Share of the bf16 peak a training step is taken to reach (model FLOPs utilisation)."""
+"""Share of the peak a training step is taken to reach (model FLOPs utilisation)."""
 MFU_RANGE = (0.25, 0.45)
 """What runs of such nets were reported to reach; the hours grow and shrink with it. Not measured here."""
 HOUR_S = 3600.0
@@ -16,38 +17,25 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """peak_bf16: dense bf16 operations a second (2 a multiply-add) by NVIDIA's data sheet. memory_bytes: the card's."""
+    """Dense operations a second (2 a multiply-add) by NVIDIA's data sheet: peak_bf16 in tensor cores, peak_fp32 outside
+    them, where torch multiplies float32 matrices unless told otherwise. memory_bytes: the card's."""
 
     name: str
     peak_bf16: float
+    peak_fp32: float
     memory_bytes: int
+
+    def peak(self, precision: Precision) -> float:
+        """Operations a second in that precision."""
+        return self.peak_bf16 if precision == "bf16" else self.peak_fp32
 
 
 GPUS = {
-    "a100": Gpu("a100", 312e12, 80 * 10**9),
-    "h100": Gpu("h100", 989e12, 80 * 10**9),
+    "a100": Gpu("a100", 312e12, 19.5e12, 80 * 10**9),
+    "h100": Gpu("h100", 989e12, 67e12, 80 * 10**9),
 }
 """The SXM cards of 80 GB."""
 
-
-@dataclass(frozen=True)
-class Scheduled:
-    """A training of the paper: preset, images a step, steps (section 7.1), all at 518x518."""
-
-    role: str
-    size: str
-    batch_size: int
-    steps: int
-
-    @property
-    def images(self) -> int:
-        return self.batch_size * self.steps
-
-
-PAPER = (
-    Scheduled("teacher", "giant", 64, 160_000),
-    *(Scheduled("student", size, 192, 480_000) for size in ("small", "base", "large", "giant")),
-)
 PAPER_SIZE = (518, 518)
 
 
@@ -60,10 +48,11 @@ class Projection:
     gpu: Gpu
     gpus: int
     mfu: float = MFU
+    precision: Precision = "bf16"
 
     @property
     def gpu_hours(self) -> float:
-        return self.flops_per_image * self.images / (self.gpu.peak_bf16 * self.mfu) / HOUR_S
+        return self.flops_per_image * self.images / (self.gpu.peak(self.precision) * self.mfu) / HOUR_S
 
     @property
     def hours(self) -> float:
@@ -75,10 +64,15 @@ class Projection:
         low, high = (self.gpu_hours * self.mfu / share for share in reversed(MFU_RANGE))
         return (
             f"{self.flops_per_image / 1e9:,.0f} GFLOP an image x {self.images:,} images / "
-            f"({self.gpu.peak_bf16 / 1e12:.0f} TFLOP/s x {self.mfu:.2f}) = {self.gpu_hours:,.3g} {self.gpu.name} hours "
+            f"({rate(self.gpu, self.precision)} x {self.mfu:.2f}) = {self.gpu_hours:,.3g} {self.gpu.name} hours "
             f"({low:,.3g} to {high:,.3g} at {MFU_RANGE[1]:.2f} to {MFU_RANGE[0]:.2f}); "
             f"on {self.gpus}: {duration(self.hours * HOUR_S)}, communication and loading not counted"
         )
+
+
+def rate(gpu: Gpu, precision: Precision) -> str:
+    """A card's peak in words."""
+    return f"{gpu.peak(precision) / 1e12:.3g} TFLOP/s in {precision}"
 
 
 def gpu_named(name: str) -> Gpu:

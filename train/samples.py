@@ -87,6 +87,10 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def pinned(self) -> Batch:
+        """The same in page-locked memory, from which a GPU copies while the CPU goes on."""
+        return self._with(lambda tensor: tensor.pin_memory())
+
     def split(self, size: int | None) -> Iterator[Batch]:
         """Parts of `size` images in order, the last may be smaller. None: all at once."""
         count = len(self.image)

@@ -35,14 +35,14 @@ class World:
         """The one process that writes and prints."""
         return self.rank == 0
 
-    def check_divides(self, batch_size: int) -> None:
-        """Raise UsageError unless every process gets the same number of a step's images."""
+    def check_divides(self, batch_size: int, *, key: str = "schedule.batch_size") -> None:
+        """Raise UsageError unless every process gets the same number of a step's images. key: where they are set."""
         if batch_size % self.size:
             low, high = batch_size // self.size * self.size, (batch_size // self.size + 1) * self.size
             near = f"{low} or {high}" if low else str(high)
             raise UsageError(
-                f"schedule.batch_size: {batch_size} images cannot be shared evenly by {self.size} processes",
-                hint=f"set batch_size to {near}, or start torchrun with a --nproc-per-node that divides {batch_size}",
+                f"{key}: {batch_size} images cannot be shared evenly by {self.size} processes",
+                hint=f"set batch_size to {near}, or take a number of processes (GPUs) that divides {batch_size}",
             )
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:

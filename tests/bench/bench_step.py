@@ -1,7 +1,8 @@
-"""The training step against a plain eager one, in one run; operations, memory and the paper's schedule per size.
+"""The training step against a plain eager one, in one run; operations and memory per size.
 
 Plain: float32, attention written out (bench_net), losses image by image as one would first write them, an optimiser
-that walks over the parameters. Ours: `datk.train.loop` as recipes run it. Both load their batch while the net waits.
+that walks over the parameters, the heap as the C library has it. Ours: `datk.train.loop` as recipes run it, in a
+process as the command sets it up. Both load their batch while the net waits.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from datk.train.loop import StepLoss, _Run
 from datk.train.objective import depth_loss
 from datk.train.plan import BF16_ACTIVATIONS, GIB
 from datk.train.precision import has_native_bf16
-from datk.train.projection import GPUS, PAPER, PAPER_SIZE, Projection, duration
+from datk.train.projection import PAPER_SIZE
 from datk.train.samples import Batch, Batches, TrainingSample
 from datk.train.start import fresh_net
 from datk.train.world import World
 from tests.bench.bench_net import plain
+from tests.bench.heaps import as_in_a_plain_script, as_in_datk
 
 CASES: tuple[tuple[str, Size, int, int], ...] = (
     ("tiny", (98, 126), 12, 5),
@@ -39,6 +41,7 @@ CASES: tuple[tuple[str, Size, int, int], ...] = (
 )
 """Net, (height, width), images a step, timed steps of each. The last is the paper's size."""
 CPU = torch.device("cpu")
+Heap = Callable[[], None]
 SCHEDULE = ScheduleSection(optimiser="adamw", weight_decay=0.05, grad_clip=1.0, device="cpu", precision="fp32")
 LOSS = LossSection(output="raw", top_loss_fraction=0.1, scale_floor=1e-2)
 
@@ -118,16 +121,17 @@ def our_step(net: DepthAnything, batches: Batches, batch_size: int, precision: s
     return call
 
 
-def interleaved(calls: list[Callable[[], float]], runs: int) -> list[float]:
-    """Median seconds of each, in turn, so that the machine's mood meets all; one warm-up each."""
+def interleaved(calls: list[tuple[Callable[[], float], Heap]], runs: int) -> list[float]:
+    """Median seconds of each, in turn, so that the machine's mood meets all, each after an untimed call in its heap."""
     times: list[list[float]] = [[] for _ in calls]
-    for turn in range(runs + 1):
-        for call, record in zip(calls, times, strict=True):
+    for _ in range(runs):
+        for (call, heap), record in zip(calls, times, strict=True):
+            heap()
+            call()
             begun = time.perf_counter()
             loss = call()
+            record.append(time.perf_counter() - begun)
             assert math.isfinite(loss)
-            if turn:
-                record.append(time.perf_counter() - begun)
     return [median(record) for record in times]
 
 
@@ -139,9 +143,12 @@ def step_rows() -> list[dict[str, Any]]:
         ours = fresh_net(size, seed=0).train()
         nets = [ours, plain(ours).train(), *([fresh_net(size, seed=0).train()] if native else [])]
         batches = Batches(Pictures(), input_size=side, augment=AugmentSection(), batch_size=batch_size, seed=0)
-        calls = [our_step(nets[0], batches, batch_size, "fp32"), plain_step(nets[1], batches)]
+        calls = [
+            (our_step(nets[0], batches, batch_size, "fp32"), as_in_datk),
+            (plain_step(nets[1], batches), as_in_a_plain_script),
+        ]
         if native:
-            calls.append(our_step(nets[2], batches, batch_size, "bf16"))
+            calls.append((our_step(nets[2], batches, batch_size, "bf16"), as_in_datk))
         times = interleaved(calls, runs)
         name = f"{size} training step {side[0]}x{side[1]}, batch {batch_size}"
         reference = f"plain eager fp32: {times[1] * 1e3:.4g} ms"
@@ -169,25 +176,9 @@ def size_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def paper_rows() -> list[dict[str, Any]]:
-    """GPU-hours of the paper's schedule and days on 8 and 64 cards, from the counted operations."""
-    rows = []
-    for scheduled in PAPER:
-        flops = cost_of_one_image(scheduled.size, PAPER_SIZE).flops
-        for gpu in GPUS.values():
-            found = Projection(flops, scheduled.images, gpu, 8)
-            on = ", ".join(f"on {n}: {duration(3600 * found.gpu_hours / n)}" for n in (8, 64))
-            words = (
-                f"{flops / 1e9:,.0f} G x {scheduled.images / 1e6:.2f} M / ({gpu.peak_bf16 / 1e12:.0f} T x {found.mfu})"
-            )
-            name = f"paper {scheduled.role} {scheduled.size}, projected, {on}"
-            rows.append(_row(name, found.gpu_hours, f"{gpu.name} h", 0, words, None))
-    return rows
-
-
 def run() -> list[dict[str, Any]]:
     """Rows of name, value, unit, n, reference, ratio."""
-    return step_rows() + size_rows() + paper_rows()
+    return step_rows() + size_rows()
 
 
 def _row(name: str, value: float | None, unit: str, n: int, reference: str, ratio: float | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datk.artifact.files import sha256_json
+from datk.data.dataset import AdaptedDataset
 from datk.data.phash import distances, perceptual_hash, perceptual_hash_pair
 from datk.depth.preprocess import list_images, read_image
 from datk.errors import DataError, EnvironmentLacks
@@ -98,6 +100,11 @@ def joined(*parts: KeepOut) -> KeepOut:
     )
 
 
+def benchmarks_at_hand(folders: Sequence[Path] = ()) -> KeepOut:
+    """Everything a model may be judged on that lies here: benchmark_images and measured_images. Raises as they do."""
+    return joined(benchmark_images(folders), measured_images())
+
+
 def benchmark_images(folders: Sequence[Path]) -> KeepOut:
     """The built-in benches of point pairs, DA-2K where it lies in its usual place, and every folder named.
 
@@ -131,6 +138,7 @@ def measured_images() -> KeepOut:
     """
     names: list[str] = []
     hashes: list[int] = []
+    known: dict[tuple[Path, str], int] = {}
     sets: dict[str, int] = {}
     absent: list[str] = []
     unusable: list[str] = []
@@ -147,9 +155,25 @@ def measured_images() -> KeepOut:
             continue
         assert isinstance(found, DenseSet), "only sets with measured depth have a usual place"
         sets[name] = len(found.dataset)
-        for index in range(len(found.dataset)):
-            names.append(f"{name}/{found.dataset.key(index)}")
-            hashes.append(perceptual_hash(found.dataset.read(index).image))
+        names += [f"{name}/{key}" for key in found.keys]
+        hashes += _hashes(found.dataset, known)
     if absent:
         unusable.append(f"not checked, for they are not here: {', '.join(absent)}; --keep-out names folders")
     return KeepOut(tuple(names), np.array(hashes, np.uint64), sets, tuple(unusable))
+
+
+def _hashes(dataset: AdaptedDataset, known: dict[tuple[Path, str], int]) -> list[int]:
+    """Hash of each picture, its depth unread where files are one picture's own. known: hashes by folder and key, added
+    to, for two protocols may judge on one set."""
+
+    def hashed(index: int) -> int:
+        item = dataset.items[index]
+        if (found := known.get((item.root, item.key))) is not None:
+            return found
+        alone = len(set(item.files)) == len(item.files)  # else a container of many pictures with their depth
+        return perceptual_hash(read_image(item.image) if alone else dataset.read(index).image)
+
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(hashed, range(len(dataset))))
+    known |= {(item.root, item.key): value for item, value in zip(dataset.items, found, strict=True)}
+    return found

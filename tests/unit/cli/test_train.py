@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.unit.cli.conftest import Ended
 
@@ -22,10 +25,25 @@ def test_a_stage_the_recipe_does_not_have_is_refused_with_those_it_has(datk: Cal
     assert "smoke has no metric to train" in ended.err and "it has: teacher, student" in ended.err
 
 
+def test_processes_that_cannot_share_a_batch_are_told_before_anything_is_rendered(
+    datk: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    ended = datk("run", "quickstart", "--until", "student", "--out", "r")
+    assert ended.code == 2 and not (tmp_path / "r").exists()
+    assert "teacher.schedule.batch_size: 12 images cannot be shared evenly by 8 processes" in ended.err
+    planned = datk("train", "teacher", "quickstart", "--plan", "--gpu", "a100", "--gpus", "8")
+    assert planned.code == 2 and "set batch_size to 8 or 16" in planned.err, "a plan that would not run is no plan"
+
+
 def test_a_paper_recipe_without_its_data_ends_with_exit_4_and_a_list(datk: Callable[..., Ended]) -> None:
     ended = datk("train", "metric", "paper/metric_outdoor")
     assert ended.code == 4
     assert "data/vkitti2: Virtual KITTI 2" in ended.err and "weights/depth_anything_v2_vits.pth" in ended.err
+    assert "a relative student to start from" in ended.err and "dinov2" not in ended.err
+    pilot = datk("train", "teacher", "paper/table_13/sam_l")
+    assert "weights/sam_vit_large: weights of the encoder sam: huggingface.co/facebook/sam-vit-*" in pilot.err
 
 
 def test_the_papers_recipes_are_listed_with_their_tables(datk: Callable[..., Ended]) -> None:

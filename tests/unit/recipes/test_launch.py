@@ -13,10 +13,12 @@ import jsonschema
 import pytest
 import yaml
 
-from datk.config.load import builtin_recipes
+from datk.config.load import builtin_recipes, find_recipe, load_recipe
+from datk.train.world import World
 
 LAUNCH = Path(__file__).parents[3] / "recipes/launch"
-TASK: dict[str, Any] = yaml.safe_load((LAUNCH / "skypilot.yaml").read_text(encoding="utf-8"))
+SKYPILOT = (LAUNCH / "skypilot.yaml").read_text(encoding="utf-8")
+TASK: dict[str, Any] = yaml.safe_load(SKYPILOT)
 SCHEMA: dict[str, Any] = json.loads((LAUNCH / "skypilot.schema.json").read_text(encoding="utf-8"))
 SBATCH = (LAUNCH / "slurm.sbatch").read_text(encoding="utf-8")
 TIME = r"\d+(-\d+)?(:\d{2}){0,2}"
@@ -81,7 +83,9 @@ def test_the_skypilot_task_fits_the_schema_and_mistakes_do_not() -> None:
 def test_the_skypilot_task_starts_the_processes_of_every_node(stubs: dict[str, str], tmp_path: Path) -> None:
     given = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NUM_GPUS_PER_NODE": "8"}
     given["SKYPILOT_NODE_IPS"] = "10.0.0.1\n10.0.0.2"
-    words = ran(TASK["run"], stubs | given | TASK["envs"] | {"RECIPE": "paper/student_s"}, tmp_path)
+    own = {"RECIPE": "paper/student_s", "RUNS": str(tmp_path)}
+    words = ran(TASK["run"] + "\npwd", stubs | given | TASK["envs"] | own, Path("/"))
+    assert words.pop() == str(tmp_path), "a paper's recipe finds data/ and weights/ on the volume"
     assert words[:5] == [
         "--nnodes=2",
         "--node-rank=1",
@@ -89,8 +93,25 @@ def test_the_skypilot_task_starts_the_processes_of_every_node(stubs: dict[str, s
         "--master-addr=10.0.0.1",
         "--master-port=29500",
     ]
-    assert words[5:-1] == ["-m", "datk", "run", "paper/student_s", "--until", "student", "--out", "/runs/student_s"]
+    out = f"{tmp_path}/student_s"
+    assert words[5:-1] == ["-m", "datk", "run", "paper/student_s", "--until", "student", "--out", out]
     assert words[-1] == "OMP=1"
+
+
+def test_the_lines_to_begin_with_share_their_batches_evenly() -> None:
+    """Each line's own number of GPUs, else the file's."""
+    for text, option, own in (
+        (SBATCH, r"--gpus-per-node=(\d+)", r"#SBATCH --gpus-per-node=(\d+)"),
+        (SKYPILOT, r"--gpus \S+:(\d+)", r"accelerators: \S+:(\d+)"),
+    ):
+        told = [line for line in text.splitlines() if line.startswith("#") and "RECIPE=" in line]
+        assert len(told) == 2
+        for line in told:
+            gpus, name = re.search(option, line) or re.search(own, text), re.search(r"RECIPE=([\w/]+)", line)
+            assert gpus is not None and name is not None, line
+            recipe = load_recipe(find_recipe(name[1]))
+            for section in filter(None, (recipe.teacher, recipe.student)):
+                World(size=int(gpus[1])).check_divides(section.schedule.batch_size)
 
 
 def test_the_slurm_file_is_bash_with_known_directives_before_its_first_command() -> None:

@@ -50,3 +50,25 @@ def test_a_run_that_breaks_off_leaves_no_thread_and_still_a_record(tmp_path: Pat
     time.sleep(0.01)
     assert not [t for t in threading.enumerate() if t.name.startswith("load")]
     assert json.loads((tmp_path / LOADING).read_text())["images"] == 4
+
+
+def test_for_a_gpu_the_threads_lay_batches_in_locked_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which only a machine with a GPU can do: here it is counted, by thread."""
+    import threading
+
+    asked: list[str] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        asked.append(threading.current_thread().name)
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    batches = batches_of(tmp_path / "set")
+    with Prefetcher(batches, World(), start=0, stop=2, threads=1, pin=True) as upcoming:
+        for step, batch in enumerate(upcoming):
+            assert batch.clean is batch.image and torch.equal(batch.target, batches(step).target)
+    assert len(asked) >= 6 and threading.current_thread().name not in asked
+    asked.clear()
+    with Prefetcher(batches, World(), start=0, stop=1, threads=1) as upcoming:
+        list(upcoming)
+    assert not asked

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from datk.cli.console import print_json, print_table, reporter, say
 from datk.cli.console import result as print_line
-from datk.cli.launch import launched_together
+from datk.cli.launch import launched_together, processes
 from datk.config.schema import Recipe
 from datk.errors import GateFailed, TargetError
 from datk.pipeline import run as pipeline
 from datk.pipeline.execute import Planned, Selection
-from datk.pipeline.processes import together
+from datk.pipeline.processes import check_shares, together
 from datk.pipeline.runs import ROOT
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def run_and_print(
     if not launched_together():
         _run_and_print(recipe, run_dir, selection, json=json, jobs=jobs)
         return
+    planned = pipeline.plan(recipe, run_dir, selection)
+    check_shares([line.stage for line in planned if line.state == "run"], processes())
     with together(recipe, run_dir) as first:
         if first:
             _run_and_print(recipe, run_dir, selection, json=json, jobs=1)

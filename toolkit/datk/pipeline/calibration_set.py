@@ -203,12 +203,12 @@ def _candidates(request: BuildRequest, said: list[str]) -> tuple[int, PhotoSet]:
 def _kept_out(request: BuildRequest) -> KeepOut:
     """Benchmarks of point pairs and of measured depth at hand, photographs that judge exports, and folders named."""
     from datk.data.photos import builtin_folder, builtin_photos
-    from datk.train.labelling.keep_out import benchmark_images, joined, keep_out_of, measured_images
+    from datk.train.labelling.keep_out import benchmarks_at_hand, joined, keep_out_of
 
     judged = [p.path for p in builtin_photos("validation")]
     name = "datk's validation photographs"
     validation = keep_out_of({name: judged}, roots={name: builtin_folder()})
-    return joined(benchmark_images(request.keep_out), measured_images(), validation)
+    return joined(benchmarks_at_hand(request.keep_out), validation)
 
 
 def _state(out: Path, key: str) -> str:

@@ -100,10 +100,10 @@ def label(
 
 def _opened(request: LabelRequest) -> tuple[Teacher, Any, dict[str, Any], int, list[str]]:
     from datk.train.labelling.job import describe
-    from datk.train.labelling.keep_out import benchmark_images
+    from datk.train.labelling.keep_out import benchmarks_at_hand
 
     teacher, images = open_both(request.teacher, request.images, request.section, request.device, request.precision)
-    record = describe(teacher, images, request.section, benchmark_images(request.keep_out))
+    record = describe(teacher, images, request.section, benchmarks_at_hand(request.keep_out))
     if request.workers is not None:
         return teacher, images, record, request.workers, []
     workers = _default_workers(teacher.device, request.section.threads)

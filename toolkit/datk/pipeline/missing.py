@@ -11,6 +11,16 @@ from datk.data.labelled_sets import what_is_missing
 from datk.errors import EnvironmentLacks
 
 DINOV2_HOME = "https://github.com/facebookresearch/dinov2"
+RELATIVE_HOME = "https://github.com/DepthAnything/Depth-Anything-V2"
+ENCODER_HOMES = {
+    "dinov2": "huggingface.co/facebook/dinov2-*",
+    "dinov2_with_registers": "huggingface.co/facebook/dinov2-with-registers-*",
+    "dinov3_vit": "huggingface.co/facebook/dinov3-vit*",
+    "vit": "SynCLR's at github.com/google-research/syn-rep-learn",
+    "beit": "huggingface.co/microsoft/beit-*",
+    "sam": "huggingface.co/facebook/sam-vit-*",
+}
+"""Family -> where its published weights are. A folder downloaded whole is one that save_pretrained wrote."""
 
 
 def require_all(recipe: Recipe) -> None:
@@ -63,13 +73,15 @@ def _missing_images(spec: str) -> str | None:
 
 def _missing_weights(recipe: Recipe) -> Iterator[str]:
     """Files a training starts from or follows; those of `checkpoints` are looked at when they are loaded."""
-    starts = [section.checkpoint for section in (recipe.teacher, recipe.student, recipe.metric) if section is not None]
+    starts = [section.checkpoint for section in (recipe.teacher, recipe.student) if section is not None]
     if recipe.student is not None:
         starts.append(recipe.student.dinov2_checkpoint)
     for trained in (recipe.teacher, recipe.student):
         encoder = None if trained is None else trained.encoder
         if encoder is not None and encoder.weights is not None and not encoder.weights.exists():
-            yield f"{encoder.weights}: weights of the encoder {encoder.family}, from their publisher"
+            yield f"{encoder.weights}: weights of the encoder {encoder.family}: {ENCODER_HOMES[encoder.family]}"
     for path in starts:
         if path is not None and not path.is_file():
             yield f"{path}: weights to start from; a DINOv2 encoder comes from {DINOV2_HOME}"
+    if recipe.metric is not None and (path := recipe.metric.checkpoint) is not None and not path.is_file():
+        yield f"{path}: a relative student to start from, your own (30-student/student.safetensors) or {RELATIVE_HOME}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,19 @@ def call_others(stage: Stage, out: Path) -> None:
         from datk.train.world import current_world
 
         current_world().from_main({"stage": stage.name, "out": str(out)})
+
+
+def check_shares(stages: Sequence[Stage], processes: int) -> None:
+    """Raise UsageError where one of these stages, about to run, has a batch the processes cannot share: before hours of
+    rendering or labelling, not after."""
+    from datk.train.world import World
+
+    world = World(size=processes)
+    for stage in (stage for stage in stages if stage.together):
+        if (schedule := stage.section.get("schedule")) is not None:
+            world.check_divides(schedule["batch_size"], key=f"{stage.verb}.schedule.batch_size")
+        elif (learnt := stage.section.get("qat")) is not None:
+            world.check_divides(learnt["batch_size"], key=f"qat.batch_size of {stage.section['target']}")
 
 
 @contextmanager

@@ -72,9 +72,7 @@ def plan_rows(plans: dict[str, Plan], on: Sequence[tuple[Gpu, int]] = ()) -> lis
             [role, "time", f"{p.steps:,} x {p.step_s:.3g} s ({p.step_s_source}) = {duration(p.total_s)}"],
             [role, "fits", "yes" if p.fits else "NO"],
         ]
-        rows += [
-            [role, f"on {n} {gpu.name}", Projection(p.flops_per_image, p.images, gpu, n).arithmetic()] for gpu, n in on
-        ]
+        rows += [[role, f"on {found.gpus} {found.gpu.name}", found.arithmetic()] for found in _projections(p, on)]
     return rows
 
 
@@ -105,8 +103,22 @@ def plan_json(plans: dict[str, Plan], on: Sequence[tuple[Gpu, int]] = ()) -> dic
     out: dict[str, Any] = {}
     for role, p in plans.items():
         out[role] = {name: getattr(p, name) for name in names}
-        found = [Projection(p.flops_per_image, p.images, gpu, count) for gpu, count in on]
         out[role]["projections"] = [
-            {"gpu": f.gpu.name, "gpus": f.gpus, "mfu": f.mfu, "gpu_hours": f.gpu_hours, "hours": f.hours} for f in found
+            {
+                "gpu": f.gpu.name,
+                "gpus": f.gpus,
+                "precision": f.precision,
+                "mfu": f.mfu,
+                "gpu_hours": f.gpu_hours,
+                "hours": f.hours,
+            }
+            for f in _projections(p, on)
         ]
     return out
+
+
+def _projections(planned: Plan, on: Sequence[tuple[Gpu, int]]) -> list[Projection]:
+    return [
+        Projection(planned.flops_per_image, planned.images, gpu, count, precision=planned.card_precision)
+        for gpu, count in on
+    ]

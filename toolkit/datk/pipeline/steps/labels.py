@@ -57,7 +57,7 @@ def opened(photos: PhotosSection) -> list[tuple[str, LabelFolder, ImageSource]]:
 
 def run(section: PseudoLabelSection, photos: PhotosSection, stage: StageRun) -> Outcome:
     """Label the training photographs; finished shards are kept, the others added."""
-    from datk.train.labelling.keep_out import benchmark_images
+    from datk.train.labelling.keep_out import benchmarks_at_hand
     from datk.train.pseudo_label import label_images
 
     found = training_images(photos.images, seed=stage.seed)
@@ -66,7 +66,7 @@ def run(section: PseudoLabelSection, photos: PhotosSection, stage: StageRun) -> 
     spec = spec_of(stage.folder("10-teacher"))
     assert spec is not None, "the teacher's stage is finished"
     teacher = open_teacher(spec, section, source="10-teacher")
-    keep_out = benchmark_images(())
+    keep_out = benchmarks_at_hand()
     try:
         summary = label_images(
             teacher, found.source, stage.out, section, keep_out=keep_out, progress=stage.reporter.progress
