@@ -19,6 +19,7 @@ from datk.targets.base import BuildRequest
 LEAST_R = {"fp32": 0.999999, "fp16": 0.9999, "int8": 0.98}
 QUICK = [("onnx", "int8")]
 WANTED = [(name, p) for name in ("onnx", "jetson", "coreml", "tflite", "openvino") for p in LEAST_R]
+WANTED += [("executorch", "fp32"), ("executorch", "int8")]
 CASES = [pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow], id="-".join(case)) for case in WANTED]
 INT8 = [case for case in CASES if case.values[1] == "int8"]
 pytestmark = pytest.mark.timeout(900)

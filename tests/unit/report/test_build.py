@@ -118,6 +118,12 @@ def test_ten_artifacts_and_six_large_photos_stay_below_six_megabytes(make_run: M
     assert len(Page(html.read_text(encoding="utf-8")).pictures()) >= 6 * (3 + 2 * 10)
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_artifact_alone_has_its_plots_too(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "one", artifacts={"onnx-fp32": ("onnxruntime-cpu", 1e-6)})
+    assert build_report(run).html.read_text().count("data:image/svg+xml") >= 2
+
+
 def test_stages_that_have_not_run_are_named(run_dir: Path) -> None:
     shutil.rmtree(run_dir / "10-teacher")
     shutil.rmtree(run_dir / "60-validate-coreml-int8")

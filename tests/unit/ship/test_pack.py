@@ -29,7 +29,7 @@ from datk.pipeline.steps import pack
 from datk.pipeline.verifying import verify_export
 from datk.targets import get
 from datk.targets.tflite import pack as tflite_pack
-from datk.targets.tflite.flatbuffer import finish
+from datk.targets.tflite.flatbuffer import finish, read_metadata
 from tests.unit.ship.conftest import Silent
 from tests.unit.targets.tflite.test_pack import toy
 
@@ -55,8 +55,11 @@ class Run:
         self.needs[name] = (folder, manifest)
         return manifest
 
-    def add(self, size: Size, verdict: Verdict | None = None) -> Path:
-        """An export of the size with its golden photographs; verdict: of its measurement, passed when not told."""
+    def add(self, size: Size, verdict: Verdict | None = None, learnt: str | None = None) -> Path:
+        """An export of the size with its golden photographs; verdict: of its measurement, passed when not told.
+
+        learnt: sha256 of weights that learnt under int8 at this size (stage 38) and took the student's place.
+        """
         name = f"tflite-fp32-{size[0]}x{size[1]}"
         folder = self.root / f"50-export-{name}"
         folder.mkdir()
@@ -79,11 +82,19 @@ class Run:
         golden = {"precision": "fp32", "input_size": list(size), "images": images, "no_artifact_results": None}
         golden["tolerance"] = {"float": loose, "artifact": loose, "app": {"max_input_difference": 3.0, **loose}}
         write_json(folder / "golden" / "golden.json", golden)
+        source = "30-student"
+        weights = [Weights(name="toy", sha256="a" * 64, licence="Apache-2.0")]
+        if learnt is not None:
+            source = f"38-qat-tflite-{size[0]}x{size[1]}"
+            weights = [Weights(name="toy, learnt under tflite int8", sha256=learnt, licence="Apache-2.0")]
+            student = [{"role": "30-student", "path": "30-student", "sha256": "b"}]
+            self._stage(source, weights=weights, facts={"format": "datk"}, inputs=student)
         self._stage(
             folder.name,
+            weights=weights,
             contract=contract,
             facts={"artifact": "model.tflite", "target": "tflite", "precision": "fp32"},
-            inputs=[{"role": "30-student", "path": "30-student", "sha256": "b"}],
+            inputs=[{"role": source, "path": source, "sha256": "b"}],
             metrics={"size_bytes": Metric(value=1.0)},
             outputs=[OutputRef(path="model.tflite", sha256="c" * 64, bytes=1)],
         )
@@ -114,6 +125,18 @@ def test_a_size_that_failed_takes_no_other_along_and_is_named(run: Run) -> None:
     contract = Contract.model_validate_json((out / "contract.json").read_text(encoding="utf-8"))
     assert contract.packed_sizes == (SIZES[0], SIZES[2]) and contract == outcome.contract
     assert "6 pictures" in outcome.checks["entry-points"]["detail"]
+
+
+def test_a_pack_names_the_weights_it_holds_of_each_size_those_that_learnt_under_int8(run: Run) -> None:
+    run.add(SIZES[0], learnt="1" * 64)
+    run.add(SIZES[1], learnt="2" * 64)
+    outcome, out = run.pack()
+    assert [w.sha256 for w in outcome.weights] == ["1" * 64, "2" * 64]
+    assert {w.name for w in outcome.weights} == {"toy, learnt under tflite int8"}
+    links = {link["sha256"] for link in outcome.facts["licences"] if link["role"] == "weights"}
+    assert links == {"1" * 64, "2" * 64, "a" * 64}, "the student they learnt from belongs to the chain"
+    metadata = read_metadata(out / "model.tflite")
+    assert metadata["weights_sha256"] == f"{'1' * 64}, {'2' * 64}" and metadata["weights_licence"] == "Apache-2.0"
 
 
 def test_the_stand_alone_checker_runs_every_size_and_finds_a_damaged_golden_map(run: Run) -> None:

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import datk.targets.tflite
 from datk.artifact.manifest import read_manifest
 from datk.targets import get
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PRECISIONS = get("tflite").precisions
+SCRIPT = Path(datk.targets.tflite.__file__).parent / "device" / "run_tflite.py"
 OLD = ("tflite-runtime==2.14.0", "numpy<2")
 """The last release of tflite-runtime (October 2023); it fails to import beside NumPy 2."""
 
@@ -70,7 +72,7 @@ def test_kit_and_verify_hold_in_tflite_runtime(exports: Path, old_python: Path, 
 
 
 def test_threads_and_weight_cache_change_no_answer_and_the_cache_is_used_again(exports: Path, tmp_path: Path) -> None:
-    """The kit's app and the device script, with one thread, with two, and with XNNPACK's weights from a file."""
+    """The kit's app, with one thread, with two, and with XNNPACK's weights from a file."""
     pytest.importorskip("ai_edge_litert.compiled_model", reason="this ai-edge-litert has no CompiledModel")
     folder = exports / "50-export-tflite-fp16"
     program = (
@@ -91,3 +93,36 @@ def test_threads_and_weight_cache_change_no_answer_and_the_cache_is_used_again(e
         np.testing.assert_allclose(answer, answers[0], rtol=1e-4)
     assert not stamps[1] and len(stamps[2]) == 1 and stamps[2][0][2] > 1e6, stamps
     assert stamps[3] == stamps[2], "the second start packed the weights again"
+
+
+def test_the_device_script_answers_the_same_from_a_weight_cache_that_it_writes_once(
+    exports: Path, tmp_path: Path
+) -> None:
+    """run_tflite.py, as it is copied to a device: without a cache, writing one, and starting from it."""
+    pytest.importorskip("ai_edge_litert.compiled_model", reason="this ai-edge-litert has no CompiledModel")
+    images, cache = tmp_path / "images", tmp_path / "model.xnnpack"
+    images.mkdir()
+    np.save(images / "a.npy", np.random.default_rng(0).integers(0, 256, (70, 98, 3), dtype=np.uint8))
+    answers, stamps = [], []
+    for number, words in enumerate(([], ["--weight-cache", cache], ["--weight-cache", cache])):
+        out = tmp_path / str(number)
+        model = exports / "50-export-tflite-fp16" / "model.tflite"
+        done = run(Path(sys.executable), SCRIPT, model, images, "--threads", "1", "--out", out, *words)
+        assert done.returncode == 0 and json.loads(done.stdout)["runtime"] == "ai-edge-litert", done
+        answers.append(np.load(out / "a.npy"))
+        stamps.append((cache.stat().st_mtime_ns, cache.stat().st_size) if cache.exists() else None)
+    assert answers[0].shape == (70, 98) and answers[0].std() > 0
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, answers[0], rtol=1e-4)
+    assert stamps[0] is None and stamps[1] == stamps[2], "the second start packed the weights again"
+    assert stamps[1] is not None and stamps[1][1] > 1e6
+
+
+def test_the_device_script_says_which_runtime_a_weight_cache_needs(
+    exports: Path, old_python: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((70, 98, 3), np.uint8))
+    model = exports / "50-export-tflite-fp16" / "model.tflite"
+    done = run(old_python, SCRIPT, model, tmp_path, "--weight-cache", tmp_path / "cache")
+    assert done.returncode == 4 and "pip install ai-edge-litert" in done.stderr, done
+    assert run(old_python, SCRIPT, model, tmp_path).returncode == 0

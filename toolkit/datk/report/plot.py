@@ -52,6 +52,9 @@ def _scatter(
         figure = Figure(figsize=(5.6, 3.7), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        places = {value / divide for a in artifacts if (value := _value(a.metrics[x]))}
+        if len(places) == 1:  # no range to put margins around
+            axes.set_xlim(min(places) / 2, max(places) * 2)
         for artifact in artifacts:
             metric = artifact.metrics[y]
             at, height = _value(artifact.metrics[x]), metric.value
