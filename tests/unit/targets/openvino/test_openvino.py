@@ -145,7 +145,7 @@ def test_its_python_kit_passes_the_golden_pack(fp32, net):
     contract = fp32.contract.model_copy(update={"artifact": ARTIFACT})
     write_json(out / "contract.json", contract.model_dump(mode="json"))
     write_golden(out, get("openvino"), fp32.artifact, contract, net)
-    assert write_kits(out, contract) == ["python"]
+    assert write_kits(out, contract) == ["python", "cpp"]
     command = [sys.executable, "-I", "golden_test.py"]
     done = subprocess.run(command, cwd=out / "kits" / "python", capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
