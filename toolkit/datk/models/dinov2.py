@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from datk.models.attention import attend
 from datk.models.presets import PATCH, POSITION_GRID, Preset
 
 GRID_OFFSET = 0.1
@@ -56,7 +57,7 @@ class Attention(nn.Module):
         return cast(Tensor, self.proj(x.transpose(1, 2).reshape(b, n, heads * head_dim)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.merge_heads(F.scaled_dot_product_attention(*self.split_heads(x)))
+        return self.merge_heads(attend(*self.split_heads(x)))
 
 
 class Mlp(nn.Module):
