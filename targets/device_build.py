@@ -27,6 +27,8 @@ class DeviceBuild:
     arguments: tuple[str, ...] = ()
     product: str
     """Which of the results is what was built."""
+    runs_instead: bool = True
+    """What was built runs on that device in the artifact's place; False: it only tells of the artifact there."""
     results: Mapping[str, int]
     """Name -> bytes of the largest honest one."""
     answer: str
@@ -34,7 +36,8 @@ class DeviceBuild:
     maps: str | None = None
     """Which of the results holds the product's depth maps of the golden inputs: .npy, (n, h, w) float32."""
     golden: str | None = None
-    """The file of the export that holds the maps to expect, `depth` (n, h, w) float32; None: nothing to compare."""
+    """The file of the export that tells the maps to expect: an .npz with `depth` (n, h, w) float32, or golden.json,
+    which names those of the float net; None: nothing to compare."""
     least_correlation: float = 1.0
     """With the expected maps, each."""
     written_here: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
@@ -54,11 +57,15 @@ class Percentiles(_Said):
 
 
 class Latency(Percentiles):
-    """Of the inference alone, and of the copies beside it."""
+    """Of the inference alone, and beside it of the copies and of what an app does before and after."""
 
     n: int = Field(ge=1, le=1_000_000)
+    pre: Percentiles | None = None
     h2d: Percentiles | None = None
     d2h: Percentiles | None = None
+    post: Percentiles | None = None
+    around: Words | None = None
+    """With what pre and post were measured, or why not."""
 
 
 class WrongLayer(_Said):
@@ -93,3 +100,5 @@ class DeviceAnswer(_Said):
     clocks: Words | None = None
     board: dict[Words, Any] = Field(default_factory=dict, max_length=64)
     layers: LayerSearch | None = None
+    notes: list[Words] = Field(default_factory=list, max_length=64)
+    """Sentences to show, which judge nothing."""

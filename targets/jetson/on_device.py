@@ -14,7 +14,7 @@ from datk.errors import DataError, EnvironmentLacks
 from datk.targets.device_build import DeviceBuild
 from datk.targets.jetson import TARGET
 
-SCRIPTS = ("build_and_check.py", "tensorrt_engine.py", "board_readings.py", "find_layer.py")
+SCRIPTS = ("build_and_check.py", "tensorrt_engine.py", "board_readings.py", "camera_frame.py", "find_layer.py")
 """The first is run, and uses the others."""
 PLAN = "build_plan.json"
 ANSWER = "engine_check.json"

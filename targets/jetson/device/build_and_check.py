@@ -2,11 +2,13 @@
 """Build the engine on this device and check it against golden inputs. Prints JSON.
 
     python3 build_and_check.py [--plan build_plan.json] [--rebuild] [--runs 50] [--lock-clocks] [--json RESULT.json]
-                                [--depths MAPS.npy] [--layers] [--inspect ENGINE.json]
+                                [--depths MAPS.npy] [--layers] [--inspect ENGINE.json] [--frame 720x1280]
 
 Needs only TensorRT's Python package (JetPack brings it), NumPy and the .py files beside it; Python 3.8 or newer. Reads
 build_plan.json, golden.npz and the .onnx file that the plan has for this TensorRT, all beside it, and writes the
 engine and its timing cache there. --layers: when the answers are wrong, find_layer.py looks for the first wrong layer.
+--frame: the app's camera, whose
+frames are resized to the engine's input and the map back, timed beside copies and inference where OpenCV is here.
 Where tegrastats is found, it is read while the engine is timed. --lock-clocks (root) sets the clocks to
 their highest with jetson_clocks for the measurement and restores them however it ends.
 Exit status: 0 passed, 3 the engine's answers are wrong, 4 TensorRT or a GPU is missing, 1 the build failed.
@@ -24,8 +26,9 @@ import zipfile
 from pathlib import Path
 
 try:
+    import camera_frame  # type: ignore[import-not-found]  # beside it on the device
     import numpy as np
-    from board_readings import locked_clocks, tegrastats  # type: ignore[import-not-found]  # beside it on the device
+    from board_readings import locked_clocks, tegrastats  # type: ignore[import-not-found]
     from tensorrt_engine import Cuda, Engine, LacksError, build_engine  # type: ignore[import-not-found]
 except ImportError as error:
     print(f"build_and_check: {error}: install NumPy, and copy every .py of the export beside this one", file=sys.stderr)
@@ -85,18 +88,34 @@ def judge(images, plan, known):
     return ("passed" if worst >= least else "failed"), detail
 
 
-def latency(engine, image, runs):
-    """Milliseconds after 10 warm-up rounds: the inference alone, and the copies to and from the device beside it."""
-    stages = (("h2d", lambda: engine.load(image)), ("infer", engine.run), ("d2h", engine.depth))
-    times = {name: [] for name, _ in stages}
+def latency(engine, size, runs, frame):
+    """Milliseconds after 10 warm-up rounds: the inference alone, and beside it each step around it.
+
+    pre and post: resizing of a camera frame to `size` and of the map to the frame, None where nothing here does it;
+    h2d and d2h: the copies to and from the device.
+    """
+    pre, post, around = camera_frame.steps(size, frame)
+    image = pre() if pre else np.zeros((*size, 3), np.uint8)
+    times = {name: [] for name in ("pre", "h2d", "infer", "d2h", "post")}
     for round_ in range(10 + runs):
-        for name, stage in stages:
-            start = time.perf_counter()
-            stage()
-            if round_ >= 10:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    split = {name: percentiles(values) for name, values in times.items()}
-    return dict(split["infer"], n=runs, h2d=split["h2d"], d2h=split["d2h"])
+        kept = times if round_ >= 10 else {name: [] for name in times}
+        fed = timed(kept["pre"], pre) if pre else image
+        timed(kept["h2d"], engine.load, fed)
+        timed(kept["infer"], engine.run)
+        depth = timed(kept["d2h"], engine.depth)
+        if post:
+            timed(kept["post"], post, depth)
+    split = {name: percentiles(values) if values else None for name, values in times.items()}
+    infer = split.pop("infer")
+    return dict(infer, n=runs, around=around, **split)
+
+
+def timed(times, step, *arguments):
+    """What step answers; its milliseconds are appended to times."""
+    start = time.perf_counter()
+    answer = step(*arguments)
+    times.append((time.perf_counter() - start) * 1e3)
+    return answer
 
 
 def percentiles(times):
@@ -181,11 +200,12 @@ def first_wrong_layer(layers, trt, cuda, folder, plan, row, engine, image, secon
         return dict(module.UNKNOWN, detail=f"with further outputs: {error}")
 
 
-def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_seconds=None, inspect=None):
+def check(plan_path, rebuild, runs, frame, lock_clocks=False, depths=None, layers_seconds=None, inspect=None):
     """Build, run, compare. Returns the result as JSON values. Raises LacksError.
 
-    depths: where to keep the engine's maps of the golden inputs. layers_seconds: how long to look for the first wrong
-    layer where they are wrong; None: not at all. inspect: where to write TensorRT's own account of the engine.
+    frame: (height, width) of the app's camera. depths: where to keep the engine's maps of the golden inputs.
+    layers_seconds: how long to look for the first wrong layer where they are wrong; None: not at all. inspect: where to
+    write TensorRT's own account of the engine.
     """
     plan = json.loads(plan_path.read_text())
     folder = plan_path.resolve().parent
@@ -213,9 +233,8 @@ def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_secon
             images.append(compare(maps[-1], expected))
         if depths is not None and maps:
             np.save(str(depths), np.stack(maps).astype(np.float32))
-        zeros = np.zeros(plan["input"]["shape"][1:], dtype=plan["input"]["dtype"])
         with locked_clocks(lock_clocks) as clocks, tegrastats() as board:
-            timing = latency(engine, zeros, runs)
+            timing = latency(engine, plan["input"]["shape"][1:3], runs, frame)
         status, detail = judge(images, plan, known)
         if layers is not None and images and status == "failed":
             first, certain = golden[0][0], images[0]["correlation"] < plan["least_correlation"]
@@ -243,12 +262,21 @@ def check(plan_path, rebuild, runs, lock_clocks=False, depths=None, layers_secon
     }
 
 
+def frame_size(text):
+    """720x1280 as (720, 1280)."""
+    height, width = (int(side) for side in text.split("x"))
+    if min(height, width) < 2:
+        raise ValueError(text)
+    return height, width
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     here = Path(__file__).resolve().parent
     parser.add_argument("--plan", type=Path, default=here / "build_plan.json")
     parser.add_argument("--rebuild", action="store_true", help="build even when a matching engine lies there")
     parser.add_argument("--runs", type=int, default=50, help="timed inferences")
+    parser.add_argument("--frame", type=frame_size, default=(720, 1280), help="the app's camera, HxW: times resizing")
     parser.add_argument("--lock-clocks", action="store_true", help="highest clocks while timing, then as before (root)")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     parser.add_argument("--layers", action="store_true", help="where the answers are wrong, name the first wrong layer")
@@ -261,7 +289,14 @@ def main(arguments=None):
     try:
         looking = options.layers_seconds if options.layers else None
         result = check(
-            options.plan, options.rebuild, options.runs, options.lock_clocks, options.depths, looking, options.inspect
+            options.plan,
+            options.rebuild,
+            options.runs,
+            options.frame,
+            options.lock_clocks,
+            options.depths,
+            looking,
+            options.inspect,
         )
     except LacksError as error:
         result = {"status": "not_measured", "detail": str(error)}

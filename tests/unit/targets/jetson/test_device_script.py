@@ -17,6 +17,8 @@ import pytest
 
 import datk.targets.jetson
 from datk.depth.io_spec import DepthKind, contract_for
+from datk.depth.preprocess import bucket_image, resize_output
+from datk.targets.device_build import Latency
 from datk.targets.jetson.on_device import SCRIPTS
 from datk.targets.jetson.plan import GATES, build_plan
 
@@ -253,10 +255,28 @@ def test_the_engine_is_inspected_and_built_with_details_for_it(device):
     assert json.loads(told.read_text())["Layers"] == ["qkv", "conv"], "an engine that lies there keeps what it was"
 
 
-def test_copies_are_timed_beside_the_inference(device):
-    latency = device.run(FakeTensorRT())[1]["latency"]
-    for part in (latency, latency["h2d"], latency["d2h"]):
+def test_each_step_of_a_frame_is_timed_beside_the_inference(device):
+    latency = device.run(FakeTensorRT(), "--frame", "48x64")[1]["latency"]
+    for part in (latency, *(latency[name] for name in ("pre", "h2d", "d2h", "post"))):
         assert 0 < part["p50_ms"] <= part["p90_ms"] <= part["p99_ms"]
+    assert latency["around"].endswith("a frame of 48x64") and Latency.model_validate(latency).post is not None
+
+
+def test_without_opencv_the_copies_and_the_inference_are_timed_all_the_same(device, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    latency = device.run(FakeTensorRT())[1]["latency"]
+    assert latency["pre"] is latency["post"] is None and "python3-opencv" in latency["around"]
+    assert latency["p50_ms"] > 0 and latency["h2d"]["p50_ms"] > 0
+
+
+def test_the_frame_is_resized_as_the_contract_says(device):
+    from camera_frame import steps  # type: ignore[import-not-found]  # where the script finds it
+
+    pre, post, _ = steps((14, 28), (37, 53))
+    frame = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    assert np.array_equal(pre(), bucket_image(frame, (14, 28)))
+    depth = np.random.default_rng(1).random((14, 28)).astype(np.float32)
+    np.testing.assert_allclose(post(depth), resize_output(depth, (37, 53)), atol=1 / 32)  # OpenCV's places: 1/32
 
 
 # Lines as tegrastats prints them on an Orin Nano (JetPack 5 and 6) and a Nano (JetPack 4): form from the tool's
@@ -313,7 +333,7 @@ def test_without_the_boards_tools_that_is_said(device, monkeypatch):
 def test_a_part_that_was_not_copied_is_named_with_exit_4(device):
     (device.folder / SCRIPT.name).write_bytes(SCRIPT.read_bytes())
     done = subprocess.run([sys.executable, device.folder / SCRIPT.name], capture_output=True, text=True)
-    assert done.returncode == 4 and "No module named 'board_readings'" in done.stderr, done
+    assert done.returncode == 4 and "No module named 'camera_frame'" in done.stderr, done
 
 
 def test_the_device_folder_holds_the_scripts_that_are_copied_and_sent():
@@ -323,11 +343,12 @@ def test_the_device_folder_holds_the_scripts_that_are_copied_and_sent():
 @pytest.mark.parametrize(
     ("name", "needs"),
     [
-        (SCRIPT.name, {"numpy", "tensorrt", "tensorrt_engine", "board_readings", "find_layer"}),
-        *((name, {"numpy"}) for name in SCRIPTS[1:]),
+        (SCRIPT.name, {"numpy", "tensorrt", "tensorrt_engine", "board_readings", "camera_frame", "find_layer"}),
+        ("camera_frame.py", {"numpy", "cv2"}),  # without which it does: see above
+        *((name, {"numpy"}) for name in SCRIPTS[1:] if name != "camera_frame.py"),
     ],
 )
-def test_scripts_are_python_3_8_and_need_only_numpy_and_tensorrt(name, needs):
+def test_scripts_are_python_3_8_and_need_only_what_jetpack_brings(name, needs):
     tree = ast.parse(SCRIPT.with_name(name).read_text(encoding="utf-8"), feature_version=(3, 8))
     names = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     names |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
