@@ -121,8 +121,8 @@ class Target:
     delegate or compiler refuses or slows down; None when nothing is known of its devices."""
     device_build: str | None = None
     """(export folder: Path, version of `device_runtime` there: str) -> datk.targets.device_build.DeviceBuild, where
-    something must be built on the very device; `datk export --device NAME` does that over the farm. None: the artifact
-    runs as it is. Raises EnvironmentLacks for a version it has nothing for."""
+    something must be built or looked at on the very device; `datk export --device NAME` does that over the farm. None:
+    the artifact runs as it is. Raises EnvironmentLacks for a version it has nothing for."""
     device_runtime: str | None = None
     """By the farm's name, what a device needs for that: tensorrt."""
     pack: str | None = None

@@ -18,6 +18,8 @@ TARGET = Target(
     input_form="nchw_float",
     stand_ins={"coreml-reference": "datk's evaluator is not Core ML"},
     tracer=".trace:open_trace",
+    device_build=".on_device:device_build",
+    device_runtime="coreml",
     op_lint=".op_lint:lint",
     tools=("coremltools", "torch", "nncf", "torchao"),
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from datk.artifact.files import atomic_path
 from datk.depth.io_spec import Contract, Size, contract_for
 from datk.errors import TargetError
 from datk.models.depth_anything import DepthAnything
@@ -18,6 +21,7 @@ from datk.targets.chatter import sdk_chatter_off
 from datk.targets.coreml.bars import progress_bars_off
 from datk.targets.coreml.compress import NAME, PRECISIONS, check_compressed, compress
 from datk.targets.coreml.lint import check_program
+from datk.targets.coreml.on_device import SCRIPT
 from datk.targets.coreml.options import OLDEST
 from datk.targets.coreml.reference.program import read_program
 from datk.targets.coreml.scheme import scheme
@@ -38,7 +42,7 @@ CONVERTER_ERRORS = (
 
 
 def build(request: BuildRequest) -> BuildResult:
-    """Write model.mlpackage into request.out and check what was written.
+    """Write model.mlpackage and the script for Macs into request.out and check what was written.
 
     request.module takes (1, 3, h, w) float32 RGB 0..255 and returns (1, h, w) float32; for int8 it is the
     program NNCF quantised with this target's scheme. fp16 and int8 packages compute in fp16.
@@ -66,7 +70,9 @@ def build(request: BuildRequest) -> BuildResult:
     checks = check_program(program, contract=contract, module=request.module, meant=meant)
     if request.precision in PRECISIONS:
         checks[NAME] = check_compressed(program, request.precision)
-    return BuildResult(artifact=artifact, contract=contract, checks=checks)
+    with atomic_path(request.out / SCRIPT) as part:
+        shutil.copyfile(Path(__file__).parent / "device" / SCRIPT, part)
+    return BuildResult(artifact=artifact, contract=contract, extra_files=(request.out / SCRIPT,), checks=checks)
 
 
 def in_layout(module: nn.Module, options: Any) -> nn.Module:

@@ -16,6 +16,7 @@ from datk.artifact.files import sha256_file
 from datk.artifact.manifest import read_manifest
 from datk.farm.inventory import load_inventory
 from datk.farm.store import Store
+from datk.pipeline.farm.brought_back import engine_of
 from datk.pipeline.farm.engines import build_engines
 from datk.pipeline.runs import artifacts_of
 
@@ -23,6 +24,7 @@ from .farm_run import datk, make_run
 
 pytestmark = pytest.mark.slow  # tests/unit/farm/test_build_job.py holds the builds themselves to the same claims
 STAND_IN = Path(__file__).parents[1] / "unit" / "farm" / "stand_in_tensorrt"
+STAND_IN_MAC = STAND_IN.with_name("stand_in_coremltools")
 LINE = ("export", "--run", "runs/net", "--target", "jetson", "--precision", "fp32", "--input-size", "28")
 FEW = ("--images", "photos", "--allow-few")
 
@@ -36,8 +38,10 @@ class Quiet:
     def note(self, text: str) -> None: ...
 
 
-def device(folder: Path, name: str, *, tensorrt: bool = True, **environment: str) -> dict[str, object]:
-    words = [f"PYTHONPATH={STAND_IN}", *(f"{k}={v}" for k, v in environment.items())] if tensorrt else []
+def device(
+    folder: Path, name: str, *, stand_in: Path = STAND_IN, tensorrt: bool = True, **environment: str
+) -> dict[str, object]:
+    words = [f"PYTHONPATH={stand_in}", *(f"{k}={v}" for k, v in environment.items())] if tensorrt else []
     python = ["env", *words, sys.executable]
     return {"name": name, "kind": "local", "root": str(folder / "device"), "python": python}
 
@@ -57,6 +61,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             device(folder, "lucky", STAND_IN_VERSION="10.3.0.30"),
             device(folder, "refuses", STAND_IN_FAULT="refuse"),
             device(folder, "no-gpu", STAND_IN_FAULT="nogpu"),
+            device(folder, "mac", stand_in=STAND_IN_MAC),
+            device(folder, "sick-mac", stand_in=STAND_IN_MAC, STAND_IN_FAULT="ne"),
             {"name": "sim", "kind": "simulated", "runtimes": ["tensorrt"]},
             {"name": "broken", "kind": "simulated", "disabled": "broken fan"},
         ]
@@ -189,3 +195,21 @@ def test_the_farm_sends_the_engine_to_the_device_that_built_it_and_its_history_s
     assert kept["sha256"] == sha256_file(engine)
     engine.write_bytes(engine.read_bytes()[:-1] + b"x")
     assert datk("farm", "run", *words) == 2
+
+
+def test_a_mac_compares_its_compute_units_and_the_package_stays_what_is_sent(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("export", "--run", "runs/net", "--target", "coreml", "--precision", "fp32", "--input-size", "28", *FEW)
+    assert datk(*line, "--device", "mac") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "CPU_AND_NE: p50" in said and "MLNeuralEngineComputeDevice 2" in said, said
+    stage = work / "runs/net/65-engine-coreml-fp32-mac"
+    assert sums_hold(stage) and json.loads((stage / "compute_units.json").read_text())["status"] == "passed"
+    facts = read_manifest(stage).facts
+    assert facts["runs_instead"] is False and facts["label"].startswith("mac: coreml coremltools 9.0, macOS")
+    (artifact,) = [a for a in artifacts_of(work / "runs/net") if a.target == "coreml"]
+    (mac,) = load_inventory().select(["mac"])
+    assert engine_of(artifact, mac) is None
+    assert datk(*line, "--device", "sick-mac") == 3
+    assert "needed 0.999" in " ".join(capsys.readouterr().err.split())

@@ -70,7 +70,7 @@ def command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     device: Annotated[
-        str | None, typer.Option(help="Build on this device of devices.yaml what must be built there; bring it back.")
+        str | None, typer.Option(help="Device of devices.yaml: a Jetson builds the engine, a Mac compares its units.")
     ] = None,
     inventory: Annotated[
         Path | None, typer.Option("--inventory", help="devices.yaml. Default: ./devices.yaml.")

@@ -46,7 +46,10 @@ def engine_row(manifest: Manifest) -> dict[str, Any]:
         "verdict": verdict.status if verdict else "not validated",
         "reasons": list(verdict.reasons) if verdict else ["no golden inputs: not compared"],
         "metrics": manifest.metrics,
-        "facts": {"device": f"{facts['device']} (engine)", "figures": str(facts["figures"])},
+        "facts": {
+            "device": f"{facts['device']} ({'engine' if facts.get('runs_instead', True) else 'golden photographs'})",
+            "figures": str(facts["figures"]),
+        },
     }
 
 

@@ -28,6 +28,8 @@ def engine_of(artifact: Artifact, device: Device) -> Path | None:
     manifest = read_manifest(folder)
     if [i.sha256 for i in manifest.inputs] != [sha256_file(artifact.folder / FILE_NAME)]:
         return None  # of an earlier export
+    if not manifest.facts.get("runs_instead", True):
+        return None
     path = folder / str(manifest.facts["artifact"])
     if sha256_file(path) != next((o.sha256 for o in manifest.outputs if o.path == path.name), None):
         raise DataError(

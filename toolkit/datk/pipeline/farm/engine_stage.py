@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 import datk
-from datk.artifact.files import sha256_file, write_json, write_text
+from datk.artifact.files import sha256_file, size_bytes, write_json, write_text
 from datk.artifact.manifest import InputRef, Manifest, Metric, Verdict, output_ref, write_manifest
 from datk.artifact.provenance import datk_version, git_state
 from datk.artifact.sums import write_sums
+from datk.depth.io_spec import Size
 from datk.evaluate.parity import ImageParity, compare_maps
 from datk.farm import adapters
 from datk.farm.adapters.base import Figures
@@ -63,7 +65,7 @@ def judge(build: DeviceBuild, artifact: Artifact, results: Path, figures: Figure
     except (ValidationError, KeyError, TypeError) as error:
         raise CorruptResult(f"{build.answer} is not what {build.script} writes: {str(error)[:300]}") from error
     images = _compared(build, artifact, results)
-    metrics = _without_times(_metrics(build, answer, results, images), figures)
+    metrics = _without_times(_metrics(build, artifact, answer, results, images), figures)
     if not images:
         reason = ["no golden inputs in the export: built and run, not compared"]
         return Judged(status="not measured", version=version, answer=answer, told=told, reasons=reason, metrics=metrics)
@@ -76,7 +78,7 @@ def judge(build: DeviceBuild, artifact: Artifact, results: Path, figures: Figure
     ]
     if bad and answer.layers is not None:
         reasons.append(f"on the device, {answer.layers.detail}")
-    notes = []
+    notes = list(answer.notes)
     if (answer.status == "passed") == bool(bad):
         notes.append(f"the device called it {answer.status!r}; the host's own comparison counts")
     return Judged(
@@ -135,6 +137,7 @@ def write_engine_stage(
         checks={"golden": _golden_record(judged, build)},
         facts={
             "artifact": build.product,
+            "runs_instead": build.runs_instead,
             "export": artifact.folder.name,
             "target": artifact.target,
             "precision": artifact.precision,
@@ -182,13 +185,22 @@ def _compared(build: DeviceBuild, artifact: Artifact, results: Path) -> tuple[Im
         return ()
     contract = artifact.manifest.contract
     assert contract is not None
-    with np.load(artifact.folder / build.golden, allow_pickle=False) as stored:
-        expected: NDArray[np.float32] = stored["depth"]
+    expected = _expected(artifact.folder / build.golden, artifact.folder, contract.input_size)
     maps = _read_maps(results / build.maps, expected.shape)
     return tuple(
         compare_maps(a, b, name=f"golden photograph {number}", kind=contract.depth_kind)
         for number, (a, b) in enumerate(zip(maps, expected, strict=True))
     )
+
+
+def _expected(golden: Path, export: Path, size: Size) -> NDArray[np.float32]:
+    """(n, h, w): the maps an export lays beside its golden inputs."""
+    if golden.suffix == ".npz":
+        with np.load(golden, allow_pickle=False) as stored:
+            depth: NDArray[np.float32] = stored["depth"]
+            return depth
+    images = json.loads(golden.read_text(encoding="utf-8"))["images"]
+    return np.stack([np.fromfile(export / image["float"], "<f4").reshape(size) for image in images])
 
 
 def _read_maps(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -212,9 +224,9 @@ def _read_maps(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _metrics(
-    build: DeviceBuild, answer: DeviceAnswer, results: Path, images: tuple[ImageParity, ...]
+    build: DeviceBuild, artifact: Artifact, answer: DeviceAnswer, results: Path, images: tuple[ImageParity, ...]
 ) -> dict[str, Metric]:
-    size = (results / build.product).stat().st_size
+    size = size_bytes(results / build.product if build.runs_instead else artifact.path)
     out = {"size_bytes": Metric(value=size, unit="bytes", n=1, higher_is_better=False)}
     defined = [i.correlation for i in images if i.correlation is not None]
     why = None if defined else "no golden map could be compared"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datk import targets
-from datk.artifact.files import sha256_file
+from datk.artifact.files import sha256_file, size_bytes
 from datk.artifact.manifest import Metric
 from datk.errors import DataError, EnvironmentLacks, UsageError
 from datk.farm import adapters
@@ -26,6 +26,12 @@ from datk.pipeline.runs import Artifact
 from datk.targets.base import Target
 from datk.targets.device_build import DeviceBuild
 from datk.targets.known_bad import known_bad
+
+COMES_WITH = {
+    "tensorrt": "on a Jetson it comes with JetPack: apt-get install python3-libnvinfer",
+    "coreml": "on a Mac it comes with coremltools: pip install coremltools pillow",
+}
+"""Where a runtime is to be had on a device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +93,7 @@ def ask(device: Device, names: Sequence[str]) -> dict[str, str]:
             here = f"found {', '.join(found)}" if found else "found no runtime"
             raise EnvironmentLacks(
                 f"{device.name}: no {runtime} for `{' '.join(device.python)}` there, {here}",
-                hint="on a Jetson it comes with JetPack: apt-get install python3-libnvinfer; or name its interpreter "
-                "with `python: [PATH]` in devices.yaml",
+                hint=f"{COMES_WITH[runtime]}; or name its interpreter with `python: [PATH]` in devices.yaml",
             )
     return found
 
@@ -144,7 +149,7 @@ def _planned(artifact: Artifact, device: Device, runtimes: Mapping[str, str]) ->
             raise DataError(
                 f"{path}: is not the file its manifest tells of", hint="`datk verify` names all such; export again"
             )
-        files.append(SentFile(name=name, path=str(path.resolve()), sha256=digest, bytes=path.stat().st_size))
+        files.append(SentFile(name=name, path=str(path.resolve()), sha256=digest, bytes=size_bytes(path)))
     job = BuildJob.model_validate(
         {
             "device": device,
