@@ -24,6 +24,7 @@ from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.int8_layers import Int8Layer, program_layers
 from datk.targets.pt2e import LinearConvQuantizer, layer_name
+from datk.targets.tflite import int8_output
 from datk.targets.tflite.flatbuffer import finish
 from datk.targets.tflite.kept_axes import keep_axes
 from datk.targets.tflite.lint import INTEGER_WEIGHTS, Layer, lint_float, lint_int8, lint_weights
@@ -40,7 +41,7 @@ unpacked it loads and answers 0.6 times the right map: so refused it stays."""
 
 
 def build(request: BuildRequest) -> BuildResult:
-    """Write request.out/model.tflite: (1, h, w, 3) uint8 RGB in, (1, h, w) float32 out.
+    """Write request.out/model.tflite: (1, h, w, 3) uint8 RGB in, (1, h, w) float32 (or int8, by option) out.
 
     Checks: `int8-scheme` or `weights` (what the saved file stores and runs), `runtime` (LiteRT loads and
     runs it), `conversion` (seconds, peak memory). Raises TargetError with the converter's own words.
@@ -66,6 +67,9 @@ def build(request: BuildRequest) -> BuildResult:
         content = half_precision_weights(content, log=request.out / LOG)
     if request.precision in INTEGER_WEIGHTS:
         content = integer_weights(content, request.precision, log=request.out / LOG)
+    levels: dict[str, dict[str, Any]] = {}
+    if getattr(request.options, "output", "float32") == "int8":
+        content, contract, levels[int8_output.CHECK] = _in_levels(content, contract, request)
     content = finish(
         content,
         input_name=contract.input.name,
@@ -77,7 +81,8 @@ def build(request: BuildRequest) -> BuildResult:
     with atomic_path(artifact) as part:
         part.write_bytes(content)
     checks = {
-        **_lint(artifact, request.precision, layers),
+        **_lint(artifact, request.precision, layers, contract.output.dtype),
+        **levels,
         "runtime": check_runtime(artifact, contract),
         "conversion": {
             "status": "passed",
@@ -87,6 +92,21 @@ def build(request: BuildRequest) -> BuildResult:
         },
     }
     return BuildResult(artifact=artifact, contract=contract, extra_files=(request.out / LOG,), checks=checks)
+
+
+def _in_levels(content: bytes, contract: Contract, request: BuildRequest) -> tuple[bytes, Contract, dict[str, Any]]:
+    """File and contract with an int8 output, and the check that says what its levels are worth."""
+    largest = None
+    if (top := request.max_depth_m) is None:
+        largest = int8_output.largest_answer(content, request.photos, log=request.out / LOG)
+        top = int8_output.ROOM * largest
+    scale = int8_output.scale_of(top)
+    contract = int8_output.told(contract, scale)
+    return (
+        int8_output.with_int8_output(content, scale),
+        contract,
+        int8_output.record(contract, largest, len(request.photos)),
+    )
 
 
 def convert(
@@ -205,13 +225,14 @@ Meant = tuple[list[Layer], list[str], list[Int8Layer], int]
 """Layers the scheme selects, those of them left in float, the quantised ones' numbers, and how many adds it selects."""
 
 
-def _lint(artifact: Path, precision: str, layers: Meant | None) -> dict[str, dict[str, Any]]:
+def _lint(artifact: Path, precision: str, layers: Meant | None, output: str) -> dict[str, dict[str, Any]]:
     if precision in INTEGER_WEIGHTS:
         return {"compressed-weights": lint_weights(artifact, precision)}
     if layers is None:
-        return {"weights": lint_float(artifact, precision)}
+        return {"weights": lint_float(artifact, precision, output=output)}
     wanted, plain, numbers, adds = layers
-    return {int8_record.NAME: lint_int8(artifact, wanted, not_quantised=plain, program=numbers, adds=adds)}
+    said = lint_int8(artifact, wanted, not_quantised=plain, program=numbers, adds=adds, output=output)
+    return {int8_record.NAME: said}
 
 
 def _weight_shape(program: GraphModule, node: Any) -> torch.Size:

@@ -166,8 +166,15 @@ def _numbers(kind: str, name: str, weight: Any, raw: Any, data: Any) -> Int8Laye
 
 
 def _edge(op: Any, graph: Any, kind: str) -> bool:
-    """The photograph's own 8 bits on their way into float: not quantisation."""
+    """The photograph's own 8 bits on their way into float, or the map's into 8 bits: not quantisation of the net."""
+    if kind == "QUANTIZE" and op.outputs[0] == graph.outputs[0]:
+        return True
     return kind in ("CAST", "TRANSPOSE", "RESHAPE") and op.inputs[0] == graph.inputs[0]
+
+
+def _wrong_edges(graph: Graph, output: str) -> list[str]:
+    expected = ("UINT8", output.upper())
+    return [f"input and output are {graph.edges}, expected {' and '.join(expected)}"] if graph.edges != expected else []
 
 
 def lint_int8(
@@ -177,12 +184,13 @@ def lint_int8(
     not_quantised: Sequence[str] = (),
     program: Sequence[Int8Layer] = (),
     adds: int = 0,
+    output: str = "float32",
 ) -> dict[str, Any]:
     """The check `int8-scheme` on a saved file: every wanted layer in int8 per channel, nothing fragile in int8.
 
     wanted: the layers the scheme selects. not_quantised: those among them the program left in float. program: the
     quantised program's layers, whose weights and input scales the file must hold. adds: how many adds the scheme
-    quantises (of a net of convolutions alone); one more is fragile, one less is reported.
+    quantises (of a net of convolutions alone); one more is fragile, one less is reported. output: the contract's type.
     """
     graph = read_graph(path)
     in_int8 = [op for op in graph.weighted if op.runs_in == "int8"]
@@ -198,8 +206,7 @@ def lint_int8(
         other.append(f"{implied} layers run in int8 though the scheme keeps them in float")
     if graph.int8_kinds["ADD"] < adds:
         other.append(f"{graph.int8_kinds['ADD']} adds run in int8, the scheme quantises {adds}")
-    if graph.edges != ("UINT8", "FLOAT32"):
-        other.append(f"input and output are {graph.edges}, expected UINT8 and FLOAT32")
+    other += _wrong_edges(graph, output)
     kept = MAY_BE_INT8 | ({"ADD"} if 0 < graph.int8_kinds["ADD"] <= adds else set())
     numbers = [op.numbers for op in in_int8 if op.numbers is not None]
     findings = Int8Findings(
@@ -218,7 +225,7 @@ def lint_int8(
     return findings.record() | {"int8_besides": besides}
 
 
-def lint_float(path: Path, precision: str) -> dict[str, Any]:
+def lint_float(path: Path, precision: str, *, output: str = "float32") -> dict[str, Any]:
     """The check `weights` on a saved fp32 or fp16 file: every layer's weights stored as the precision says."""
     graph = read_graph(path)
     expected = {"fp32": "FLOAT32", "fp16": "FLOAT16"}[precision]
@@ -230,8 +237,7 @@ def lint_float(path: Path, precision: str) -> dict[str, Any]:
         problems.append("the file holds no layer with weights")
     if graph.int8_kinds:
         problems.append(f"int8 activations in a {precision} file: {dict(graph.int8_kinds)}")
-    if graph.edges != ("UINT8", "FLOAT32"):
-        problems.append(f"input and output are {graph.edges}, expected UINT8 and FLOAT32")
+    problems += _wrong_edges(graph, output)
     return {
         "status": "failed" if problems else "passed",
         "detail": "; ".join(problems) or f"{len(graph.weighted)} layers, weights stored as {expected}",

@@ -52,6 +52,7 @@ class LiteRtRunner:
         self.input_size = contract.input_size
         self.depth_kind = contract.depth_kind
         self.threads = threads
+        self._scale, self._zero_point = contract.output.scale, contract.output.zero_point
         _check_metadata(artifact, contract)
         module, self.runtime = _runtime()
         self._interpreter: Any = _load(module, artifact, threads)
@@ -66,7 +67,10 @@ class LiteRtRunner:
         check_bucket_image(image, self.input_size)
         if self._interpreter is None:
             raise TargetError(f"{self.name}: the runner is closed")
-        return np.asarray(self._call(np.ascontiguousarray(image)[None])[0], dtype=np.float32)  # a copy
+        depth = np.asarray(self._call(np.ascontiguousarray(image)[None])[0], dtype=np.float32)  # a copy
+        if self._scale is not None and self._zero_point is not None:
+            depth = (depth - np.float32(self._zero_point)) * np.float32(self._scale)
+        return depth
 
     def close(self) -> None:
         """Free the interpreter. Safe to call twice."""
@@ -96,10 +100,11 @@ def _check_metadata(artifact: Path, contract: Contract) -> None:
     if text is None:
         return
     inside = Contract.model_validate_json(text)
-    if inside.edges != contract.edges:
+    one, other = inside.edges, contract.edges
+    if differing := [key for key in Contract.model_fields if getattr(one, key) != getattr(other, key)]:
         raise TargetError(
             f"{artifact}: the file says {inside.precision}, {inside.signature}; "
-            f"its contract says {contract.precision}, {contract.signature}",
+            f"its contract says {contract.precision}, {contract.signature}: they differ in {', '.join(differing)}",
             hint="the artifact and its contract.json belong to different exports",
         )
 
@@ -150,6 +155,12 @@ def _check_edges(inputs: list[Any], outputs: list[Any], artifact: Path, contract
                 f"{artifact}: expected one tensor {spec.name} {spec.shape} {spec.dtype}, found {found}",
                 hint="the artifact and its contract.json belong to different exports",
             )
+    inside = tuple(outputs[0]["quantization"])  # (0.0, 0) where it is not quantised
+    if inside != (said := (contract.output.scale or 0.0, contract.output.zero_point or 0)):
+        raise TargetError(
+            f"{artifact}: its output has (scale, zero point) {inside}, the contract says {said}",
+            hint="the artifact and its contract.json belong to different exports",
+        )
 
 
 def _delegate(interpreter: Any) -> str:

@@ -41,9 +41,14 @@ def open_model(path: Path, threads: int) -> Tuple[Any, Any, str]:
     def run(image: Any) -> Any:
         interpreter.set_tensor(source["index"], image)
         interpreter.invoke()
-        return interpreter.get_tensor(result["index"])
+        return real(interpreter.get_tensor(result["index"]), result["quantization"])
 
     return tuple(int(side) for side in source["shape"]), run, runtime
+
+
+def real(values: Any, steps: Any) -> Any:
+    """Values of an output. steps: (scale, zero point) of an int8 one, else (0.0, 0)."""
+    return (values.astype("float32") - steps[1]) * steps[0] if steps[0] else values
 
 
 def open_cached(path: Path, threads: int, cache: Path) -> Tuple[Any, Any, str]:
@@ -51,6 +56,7 @@ def open_cached(path: Path, threads: int, cache: Path) -> Tuple[Any, Any, str]:
     try:
         import numpy as np
         from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.interpreter import Interpreter
         from ai_edge_litert.options import CpuOptions, HardwareAccelerator, Options
     except ImportError:
         raise SystemExit(fail(4, "--weight-cache needs ai-edge-litert 2: pip install ai-edge-litert")) from None
@@ -60,11 +66,13 @@ def open_cached(path: Path, threads: int, cache: Path) -> Tuple[Any, Any, str]:
     key = next(iter(model.get_signature_list()))
     source = next(iter(model.get_input_tensor_details(key).values()))
     inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
+    steps = Interpreter(model_path=str(path)).get_output_details()[0]["quantization"]  # CompiledModel does not tell
 
     def run(image: Any) -> Any:
         inputs[0].write(image)
         model.run_by_index(0, inputs, outputs)
-        return outputs[0].read(image.shape[1] * image.shape[2], np.float32).reshape(image.shape[:3])
+        values = outputs[0].read(image.shape[1] * image.shape[2], np.int8 if steps[0] else np.float32)
+        return real(values.reshape(image.shape[:3]), steps)
 
     return tuple(int(side) for side in source["shape"]), run, "ai-edge-litert"
 

@@ -83,6 +83,13 @@ def tflite_export(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) ->
 
 
 @pytest.fixture(scope="session")
+def int8_output_export(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "ship"
+    section = {"name": "tflite", "precisions": ["int8"], "input_size": SIZE, "options": {"output": "int8"}}
+    return export(run_dir, checkpoint, section) / "50-export-tflite-int8"
+
+
+@pytest.fixture(scope="session")
 def executorch_export(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     pytest.importorskip("executorch", reason="executorch is not installed")
     run_dir = tmp_path_factory.mktemp("runs") / "ship"

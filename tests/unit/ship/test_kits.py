@@ -197,7 +197,9 @@ def test_the_cpp_kit_for_onnx_runtime(onnx_export: Path, tmp_path: Path, mistake
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", CPP_MISTAKES)
-def test_both_kits_for_litert(tflite_export: Path, tmp_path: Path, mistake: str) -> None:
+@pytest.mark.parametrize("exported", ["tflite_export", "int8_output_export"])
+def test_both_kits_for_litert(request: pytest.FixtureRequest, tmp_path: Path, mistake: str, exported: str) -> None:
+    tflite_export: Path = request.getfixturevalue(exported)
     edits, status, words = CPP_MISTAKES[mistake]
     library = library_of("ai_edge_litert", "libLiteRt.so")
     folder = Path(shutil.copytree(tflite_export / "kits/cpp", tmp_path / "cpp"))
@@ -278,6 +280,13 @@ def test_the_cpp_kit_is_built_by_its_own_cmake_lines(
         assert done.returncode == 0, done
     done = subprocess.run([folder / "build/golden_test", export], capture_output=True, text=True)
     assert done.returncode == 0 and "passed" in done.stdout, done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_an_app_for_openvino_with_one_mistake_fails_too(openvino_export: Path, mistake: str) -> None:
+    kit = load(openvino_export / "kits/python/depth_app.py"), load(openvino_export / "kits/python/golden_test.py")
+    assert_named(kit, openvino_export, mistake)
 
 
 @pytest.mark.slow

@@ -315,16 +315,22 @@ def _open_tflite(path: Path, contract: dict[str, Any]) -> Predict:
     if entries:
         runners = {size: interpreter.get_signature_runner(entry) for size, entry in entries.items()}
         source, result = contract["input"]["name"], contract["output"]["name"]
-        return _by(package, lambda image: runners[image.shape[:2]](**{source: image[None]})[result])
+        return _by(package, lambda image: _real(runners[image.shape[:2]](**{source: image[None]})[result], contract))
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def predict(image: Any) -> Any:
         interpreter.set_tensor(source, image[None])
         interpreter.invoke()
-        return interpreter.get_tensor(result)
+        return _real(interpreter.get_tensor(result), contract)
 
     return _by(package, predict)
+
+
+def _real(values: Any, contract: dict[str, Any]) -> Any:
+    """Values of an output, which an int8 one holds in steps."""
+    scale, zero_point = contract["output"].get("scale"), contract["output"].get("zero_point")
+    return values if scale is None else (values.astype("float32") - zero_point) * scale
 
 
 def _by(package: str, predict: Predict) -> Predict:

@@ -42,6 +42,9 @@ class TensorSpec(BaseModel):
     colour_order: Literal["RGB", "BGR"] | None = None
     value_range: tuple[float, float] | None = None
     """Inclusive range of values; None when it depends on the weights."""
+    scale: float | None = None
+    """Of an int8 output: a value is scale * (stored - zero_point). None: the tensor holds the values themselves."""
+    zero_point: int | None = None
 
 
 class Bucket(BaseModel):

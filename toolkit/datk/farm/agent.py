@@ -240,6 +240,7 @@ class LiteRt:
         source, answer = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         check_edges([(d["name"], tuple(d["shape"]), d["dtype"]) for d in source + answer], spec)
         self.source, self.answer = source[0]["index"], answer[0]["index"]
+        self.scale, self.zero_point = answer[0]["quantization"]  # (0.0, 0) of a float output
         self.version = package
 
     def put(self, image):
@@ -249,7 +250,8 @@ class LiteRt:
         self.interpreter.invoke()
 
     def take(self):
-        return self.interpreter.get_tensor(self.answer)
+        depth = self.interpreter.get_tensor(self.answer)
+        return (depth.astype("float32") - self.zero_point) * self.scale if self.scale else depth
 
     def placement(self, path, image):
         """Parts handed to a delegate, and the operators left to LiteRT's plain kernels."""

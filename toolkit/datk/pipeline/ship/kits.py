@@ -109,6 +109,8 @@ def _values(contract: Contract, golden: dict[str, Any], suffix: str) -> dict[str
         "entries": [b.entry for b in contract.buckets if b.entry],
         "input_name": contract.input.name,
         "output_name": contract.output.name,
+        "output_scale": contract.output.scale,
+        "output_zero_point": contract.output.zero_point,
         "depth_kind": str(contract.depth_kind),
         "larger_is": contract.larger_is,
         "names": [image["name"] for image in golden["images"]],

@@ -60,6 +60,10 @@ def run(target: Target, precision: str, parts: Sequence[Part], stage: StageRun) 
         why = f"{len(good)} of {len(parts)} sizes passed; two are needed for one artifact of several sizes"
         stage.reporter.note(f"{target.name} {precision}: not packed: {why}")
         return Outcome(facts={**facts, "not_packed": why})
+    if len({(b.contract.output.scale, b.contract.output.zero_point) for b in good}) > 1:
+        why = "each size has int8 steps of its own at its output, one contract tells one: ship them as they are"
+        stage.reporter.note(f"{target.name} {precision}: not packed: {why}")
+        return Outcome(facts={**facts, "not_packed": why})
     contract = good[0].contract.model_copy(
         update={"buckets": tuple(Bucket(input_size=b.size, folder=".", entry=entry_of(b.size)) for b in good)}
     )
