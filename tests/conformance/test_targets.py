@@ -15,10 +15,13 @@ import yaml
 
 from datk.artifact.files import sha256_file
 from datk.artifact.manifest import LOG_SUFFIXES
+from datk.config.load import recipe_from_dict
 from datk.depth.io_spec import Contract, DepthKind
 from datk.depth.runner import Runner
 from datk.errors import DataError, EnvironmentLacks, UsageError
 from datk.evaluate.divergence.diagnose import diagnose, float_program
+from datk.pipeline import stage
+from datk.pipeline.route import stages_of
 from datk.targets import available, op_lint
 from tests.conformance.plant import KINDS, sites
 
@@ -188,6 +191,36 @@ def test_same_inputs_give_the_same_bytes(built, toy, name, tmp_path):
     for one, other in zip(first.extra_files, again.extra_files, strict=True):
         if one.suffix not in LOG_SUFFIXES:  # logs tell how long things took
             assert sha256_file(one) == sha256_file(other), one.name
+
+
+def export_keys(name, folder, weights, size=(56, 70), seed=0):
+    """Precision -> key of the stage that exports it, as the route makes it from a recipe and a checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "net.safetensors").write_bytes(weights)
+    section = {"name": name, "precisions": list(available()[name].precisions), "input_size": list(size)}
+    value = {"name": "keys", "checkpoints": {"student": str(folder / "net.safetensors")}, "targets": [section]}
+    stages = stages_of(recipe_from_dict(value, where="test"))
+    student = stages[0].key({}, seed)
+    exports = [s for s in stages if s.verb == "export"]
+    return {s.section["precision"]: s.key(dict.fromkeys(s.needs, student), seed) for s in exports}
+
+
+@each_target
+def test_same_inputs_give_the_same_key_and_others_another(name, tmp_path, monkeypatch):
+    if missing := available()[name].missing():
+        pytest.skip(f"target {name}: SDK not installed here: {', '.join(missing)}")
+    keys = export_keys(name, tmp_path / "a", b"weights")
+    assert len(set(keys.values())) == len(available()[name].precisions), "two precisions share a key"
+    assert export_keys(name, tmp_path / "elsewhere", b"weights") == keys
+    for other in (
+        export_keys(name, tmp_path / "a", b"weights", size=(70, 56)),
+        export_keys(name, tmp_path / "a", b"weights", seed=1),
+        export_keys(name, tmp_path / "b", b"others"),
+    ):
+        assert not set(other.values()) & set(keys.values())
+    newer = dict.fromkeys(available()[name].tools, "999")
+    monkeypatch.setattr(stage, "tool_versions", lambda names: {n: newer.get(n, "1") for n in names})
+    assert not set(export_keys(name, tmp_path / "a", b"weights").values()) & set(keys.values())
 
 
 @each_target
