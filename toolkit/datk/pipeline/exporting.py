@@ -87,7 +87,8 @@ def plan_export(request: ExportRequest) -> ExportPlan:
     if request.commercial:
         chain = chain_of_recipe(plan.recipe, plan.run_dir)
         refuse_unless_commercial(chain)
-        plan.said.append(f"--commercial: {len(chain)} licences allow it; the export's NOTICE lists them")
+        every = f"all {len(chain)} licences allow it" if len(chain) > 1 else "the one licence allows it"
+        plan.said.append(f"--commercial: {every}; the export's NOTICE lists them")
     return plan
 
 

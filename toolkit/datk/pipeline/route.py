@@ -478,7 +478,8 @@ def target_options(target: Target, values: dict[str, Any]) -> Any:
     try:
         return model(**values)
     except ValidationError as error:
-        lines = "\n".join(f"  targets.{target.name}.options.{e['loc'][0]}: {e['msg']}" for e in error.errors())
+        told = [(e["loc"][0], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        lines = "\n".join(f"  targets.{target.name}.options.{key}: {why}" for key, why in told)
         raise RecipeError(f"options of target '{target.name}':\n{lines}") from error
 
 

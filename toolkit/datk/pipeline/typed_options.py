@@ -62,9 +62,9 @@ def _checked(target: Target, values: dict[str, str]) -> dict[str, Any]:
         model = _model(target).model_validate_strings(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][0])
+        key, why = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
         raise UsageError(
-            f"--option {key}={values.get(key, '')}: target '{target.name}': {first['msg']}", hint=_known([target])
+            f"--option {key}={values.get(key, '')}: target '{target.name}': {why}", hint=_known([target])
         ) from error
     return model.model_dump(mode="json", include=set(values))
 

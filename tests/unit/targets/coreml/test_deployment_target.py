@@ -27,7 +27,7 @@ from datk.targets.coreml.reference.program import read_program
     ],
 )
 def test_a_system_that_is_too_old_or_unknown_is_refused_with_those_that_are_not(value: str, words: str) -> None:
-    with pytest.raises(RecipeError, match=words) as caught:
+    with pytest.raises(RecipeError, match=f"options.deployment_target: {words}") as caught:
         target_options(get("coreml"), {"deployment_target": value})
     assert caught.value.exit_code == 2
 
