@@ -74,6 +74,16 @@ def test_what_the_script_made_comes_back_with_its_hash_and_the_device_is_left_em
     assert not list((tmp_path / "device").glob("job-*")) and not Path("pwned").exists()
 
 
+def test_the_script_finds_the_modules_sent_beside_it(tmp_path: Path, local: Device) -> None:
+    """The Jetson's comes in parts."""
+    part = tmp_path / "a_part.py"
+    part.write_text("word = 'from the part'\n")
+    job = build_job(tmp_path, local, "import a_part\n" + GOOD + "assert a_part.word == 'from the part'\n")
+    sent = SentFile(name=part.name, path=str(part), sha256=sha256_file(part), bytes=part.stat().st_size)
+    out = run_once(tmp_path, job.model_copy(update={"files": (*job.files, sent)}))
+    assert (out / "made.bin").is_file()
+
+
 def test_both_kinds_of_job_are_read_back_from_the_queue_and_keep_their_keys(tmp_path: Path, local: Device) -> None:
     for job in (build_job(tmp_path, local), make_job(tmp_path, local)):
         again = parse_job(job.model_dump_json())

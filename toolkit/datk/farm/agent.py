@@ -635,6 +635,7 @@ def build(folder, job):
     home = folder / job["folder"]
     os.chdir(str(home))
     sys.argv = [job["script"], *job["arguments"]]
+    sys.path.insert(0, str(home))  # as Python does for a script: it finds the files beside it
     try:
         runpy.run_path(str(home / job["script"]), run_name="__main__")
         code = 0
