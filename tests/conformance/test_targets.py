@@ -129,7 +129,11 @@ def test_follows_torch_within_the_tolerance_of_its_precision(built, toy, name, p
     for image in toy.images[:2]:
         expected, found = toy.depth(image), runner.predict(image)
         assert found.shape == toy.size and found.dtype == np.float32
-        assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] >= allowed["correlation"]
+        correlation = np.corrcoef(expected.ravel(), found.ravel())[0, 1]
+        if rejected := allowed.get("rejected_below"):
+            assert correlation < rejected, "it holds on this net now: state a tolerance"
+            continue
+        assert correlation >= allowed["correlation"]
         assert np.abs(found - expected).max() / np.abs(expected).max() <= allowed["max_error_rel"]
     h, w = toy.size
     for wrong in (

@@ -203,7 +203,7 @@ def test_a_mac_compares_its_compute_units_and_the_package_stays_what_is_sent(
     line = ("export", "--run", "runs/net", "--target", "coreml", "--precision", "fp32", "--input-size", "28", *FEW)
     assert datk(*line, "--device", "mac") == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "CPU_AND_NE: p50" in said and "MLNeuralEngineComputeDevice 2" in said, said
+    assert "CPU_AND_NE: p50" in said and "2 MLNeuralEngineComputeDevice" in said, said
     stage = work / "runs/net/65-engine-coreml-fp32-mac"
     assert sums_hold(stage) and json.loads((stage / "compute_units.json").read_text())["status"] == "passed"
     facts = read_manifest(stage).facts
