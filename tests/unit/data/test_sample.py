@@ -17,6 +17,15 @@ def test_sky_is_valid_and_at_disparity_zero() -> None:
     assert valid.tolist() == [[True, True], [False, False], [False, False]]
 
 
+@pytest.mark.parametrize(("damaged", "dtype"), [(1e-40, np.float32), (1e-44, np.float32), (1e-300, np.float64)])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_depth_too_small_for_a_finite_inverse_is_unknown_and_spoils_no_other_pixel(damaged: float, dtype: type) -> None:
+    depth_m = np.array([[2.0, np.inf, damaged], [4.0, np.nan, -damaged]], dtype)
+    target, valid = Sample(name="a", image=IMAGE, depth_m=depth_m).target()
+    assert target.tolist() == [[1.0, 0.0, 0.0], [0.5, 0.0, 0.0]]
+    assert valid.tolist() == [[True, True, False], [True, False, False]]
+
+
 def test_nearer_has_larger_inverse_depth_from_either_ground_truth() -> None:
     from_depth = Sample(name="a", image=IMAGE, depth_m=np.array([[1, 2, 3], [1, 2, np.inf]], np.float32))
     disparity = np.array([[9, 5, 1], [np.nan, 0, 2]], np.float32)

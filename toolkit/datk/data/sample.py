@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from datk.errors import DataError
 
+_TINY = float(np.finfo(np.float32).tiny)
+"""The smallest depth whose inverse is surely finite in float32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -94,9 +97,10 @@ def disparity_from_depth(depth_m: NDArray[np.floating]) -> tuple[NDArray[np.floa
     """Inverse depth in 1/m and its valid mask, both of depth_m's shape.
 
     depth_m: metres along the optical axis. Sky (+inf) becomes disparity 0 and is valid: it is known to be farthest.
-    nan, -inf, 0 and negative values are unknown: disparity 0, not valid.
+    nan, -inf, 0 and negative values are unknown: disparity 0, not valid; so is what is too small for a finite inverse (a
+    damaged float), which would spoil the whole map's min-max.
     """
-    valid = np.asarray(depth_m > 0)
+    valid = np.asarray(depth_m > _TINY)
     out = np.zeros(depth_m.shape, np.result_type(depth_m.dtype, np.float32))
     np.divide(1, depth_m, out=out, where=valid)  # of float32 the quotient is the correctly rounded one
     return out.astype(np.float32, copy=False), valid
