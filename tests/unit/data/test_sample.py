@@ -17,9 +17,9 @@ def test_sky_is_valid_and_at_disparity_zero() -> None:
     assert valid.tolist() == [[True, True], [False, False], [False, False]]
 
 
-@pytest.mark.parametrize(("damaged", "dtype"), [(1e-40, np.float32), (1e-44, np.float32), (1e-300, np.float64)])
+@pytest.mark.parametrize(("damaged", "dtype"), [(1e-40, "f4"), (1e-44, "f4"), (1e-300, "f8")])
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_depth_too_small_for_a_finite_inverse_is_unknown_and_spoils_no_other_pixel(damaged: float, dtype: type) -> None:
+def test_a_depth_without_a_finite_inverse_is_unknown_and_spoils_no_other_pixel(damaged: float, dtype: str) -> None:
     depth_m = np.array([[2.0, np.inf, damaged], [4.0, np.nan, -damaged]], dtype)
     target, valid = Sample(name="a", image=IMAGE, depth_m=depth_m).target()
     assert target.tolist() == [[1.0, 0.0, 0.0], [0.5, 0.0, 0.0]]

@@ -19,7 +19,6 @@ from datk.train.start import fresh_net
 from tests.unit.train import micro
 from tests.unit.train.toys import ToySource
 
-
 # The planted value is met by the min-max of a view: what it warns of is what the training then stops at.
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")
 

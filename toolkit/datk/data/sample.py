@@ -97,8 +97,8 @@ def disparity_from_depth(depth_m: NDArray[np.floating]) -> tuple[NDArray[np.floa
     """Inverse depth in 1/m and its valid mask, both of depth_m's shape.
 
     depth_m: metres along the optical axis. Sky (+inf) becomes disparity 0 and is valid: it is known to be farthest.
-    nan, -inf, 0 and negative values are unknown: disparity 0, not valid; so is what is too small for a finite inverse (a
-    damaged float), which would spoil the whole map's min-max.
+    nan, -inf, 0 and negative values are unknown: disparity 0, not valid; so is what is too small for a finite inverse
+    (a damaged float), which would spoil the whole map's min-max.
     """
     valid = np.asarray(depth_m > _TINY)
     out = np.zeros(depth_m.shape, np.result_type(depth_m.dtype, np.float32))
