@@ -14,7 +14,9 @@ from tests.unit.cli.conftest import Ended
 def test_a_plan_names_gpu_hours_of_every_known_card_and_starts_nothing(datk: Callable[..., Ended]) -> None:
     ended = datk("train", "teacher", "smoke", "--plan", "--json")
     assert ended.code == 0, ended.err
-    planned = json.loads(ended.out)["teacher"]
+    plans = json.loads(ended.out)
+    assert plans["labels"]["images"] > 0 and plans["labels"]["projections"][0]["gpu_hours"] > 0
+    planned = plans["teacher"]
     assert planned["parameters"] > 4e6 and planned["memory_bytes"] > 0 and planned["images"] == 48
     assert {p["gpu"]: p["gpu_hours"] > 0 for p in planned["projections"]} == {"a100": True, "h100": True}
 
