@@ -24,6 +24,8 @@ class TracedTensor:
     """Operator type, in the format's own words."""
     reads: tuple[str, ...]
     """Names of the computed tensors (and the input) its operator reads; constants are left out."""
+    step: float = 0.0
+    """What one step of its integers stands for; 0: it is stored in float."""
 
 
 class Trace(Protocol):

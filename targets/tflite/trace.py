@@ -53,7 +53,8 @@ class LiteRtTrace:
             for index in op.outputs:
                 self._index[names[index]] = int(index)
                 shape = tuple(int(side) for side in graph.tensors[index].shape)
-                made.append(TracedTensor(names[index], shape, kind, tuple(names[i] for i in op.inputs if i >= 0)))
+                reads = tuple(names[i] for i in op.inputs if i >= 0)
+                made.append(TracedTensor(names[index], shape, kind, reads, _step(graph.tensors[index])))
         self.input_name = names[graph.inputs[0]]
         self.output_name = names[graph.outputs[0]]
         self.tensors = depends_on(made, self.input_name)
@@ -80,6 +81,11 @@ class LiteRtTrace:
 def _name(tensor: Any, index: int) -> str:
     """The tensor's name, with its number: names need not be unique in the format."""
     return f"{index}:{(tensor.name or b'').decode(errors='replace')}"
+
+
+def _step(tensor: Any) -> float:
+    quantisation = tensor.quantization
+    return 0.0 if quantisation is None or quantisation.scale is None else float(quantisation.scale[0])
 
 
 def _real(values: NDArray[Any], tensor: Any) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from datk.evaluate.divergence.diagnose import diagnose, float_program
 from datk.pipeline import stage
 from datk.pipeline.route import stages_of
 from datk.targets import available, op_lint
+from tests.conformance.conftest import quantised_module
 from tests.conformance.plant import KINDS, sites
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,15 +155,16 @@ def test_a_fault_planted_into_the_saved_file_is_named(built, toy, name, precisio
     """Wrong weight, swapped axis, wrong resize mode, each at random depths: the layer named is the planted one."""
     if available()[name].tracer is None:
         pytest.skip(f"target {name}: has no tracer")
-    if precision not in ("fp32", "fp16"):
+    if precision not in ("fp32", "fp16", "int8"):
         pytest.skip(f"{precision}: its rounding is tested on torch itself, see tests/unit/evaluate/test_divergence.py")
     made = built(name, precision)
     contract, image = made.result.contract, toy.images[0]
     module = toy.module(made.target.input_form)
     program = float_program(module, image, made.target.input_form)
+    quantised = quantised_module(name) if precision == "int8" else None
 
     def look(artifact):
-        return diagnose(made.target, artifact, contract, module, image, tools={}, program=program)
+        return diagnose(made.target, artifact, contract, module, image, tools={}, program=program, quantised=quantised)
 
     clean = look(made.result.artifact)
     assert clean.findings == (), clean.sentences()

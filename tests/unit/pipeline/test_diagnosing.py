@@ -104,3 +104,24 @@ def test_doctor_artifact_ends_with_a_failed_gate_that_names_the_layer(looked, ca
     assert "pretrained.blocks.3.attn.proj" in capsys.readouterr().out
     with pytest.raises(UsageError, match="expected NAME=VERSION"):
         artifact(Path("m.onnx"), runtime=["tensorrt"])
+
+
+def test_int8_is_looked_into_beside_the_very_program_it_was_compiled_from(tmp_path: Path, monkeypatch) -> None:
+    """Not beside one that was quantised anew since, nor outside its run."""
+    from types import SimpleNamespace
+
+    export, made = tmp_path / "run" / "50-export-onnx-int8", tmp_path / "run" / "40-quantize-onnx"
+    for folder in (export, made):
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").touch()
+    (made / "program.pt2").touch()
+    reads = SimpleNamespace(inputs=[SimpleNamespace(role="40-quantize-onnx", sha256="one")])
+    manifests = {export: reads, made: SimpleNamespace(digest="one")}
+    monkeypatch.setattr(diagnosing, "run_of", lambda artifact: tmp_path / "run")
+    monkeypatch.setattr(diagnosing, "read_manifest", lambda folder: manifests[folder])
+    monkeypatch.setattr("datk.quantize.program.load_program", lambda path: path)
+    assert diagnosing._quantised(export / "model.onnx") == made / "program.pt2"
+    manifests[made] = SimpleNamespace(digest="another")
+    assert diagnosing._quantised(export / "model.onnx") is None
+    monkeypatch.setattr(diagnosing, "run_of", lambda artifact: None)
+    assert diagnosing._quantised(export / "model.onnx") is None

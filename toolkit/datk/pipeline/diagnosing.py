@@ -18,6 +18,8 @@ from datk.targets.base import Target
 from datk.targets.known_bad import table
 
 if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
     from datk.evaluate.divergence.diagnose import Diagnosis
 
 PARITY_GATES = ("median correlation", "worst correlation", "usable output")
@@ -27,7 +29,7 @@ PARITY_GATES = ("median correlation", "worst correlation", "usable output")
 def diagnose_artifact(
     path: Path, *, checkpoint: Path | None = None, photo: Path | None = None, tools: Mapping[str, str] | None = None
 ) -> Diagnosis:
-    """Look into an artifact or export folder.
+    """Look into an artifact or export folder; into int8 beside the quantised program of its run, where that is at hand.
 
     checkpoint: the float weights it was made from; default: the student of the run it lies in. photo: default a
     built-in one. tools: versions of what runs it elsewhere, such as {"tensorrt": "10.3.0"}. Raises UsageError,
@@ -45,7 +47,9 @@ def diagnose_artifact(
     module = deployment_module(net, contract.input_size, target.input_form)
     chosen = photo or photo_set("builtin", "validation", 1, seed=0).paths[0]
     image = bucket_image(read_image(chosen), contract.input_size)
-    return diagnose(target, artifact, contract, module, image, tools=_tools(artifact, tools or {}))
+    return diagnose(
+        target, artifact, contract, module, image, tools=_tools(artifact, tools or {}), quantised=_quantised(artifact)
+    )
 
 
 def explain_rejection(
@@ -78,6 +82,21 @@ def _source(artifact: Path) -> Path:
             hint="name the float weights it was made from: --checkpoint FILE",
         )
     return found
+
+
+def _quantised(artifact: Path) -> GraphModule | None:
+    """The program an int8 artifact of a run was compiled from; None where the run does not hold that very one."""
+    from datk.pipeline.steps.quantize import FILE as PROGRAM
+    from datk.quantize.program import load_program
+
+    run_dir = run_of(artifact)
+    if run_dir is None or not (artifact.parent / FILE_NAME).is_file():
+        return None
+    for read in read_manifest(artifact.parent).inputs:
+        stage = run_dir / read.role
+        if read.role.startswith("40-quantize-") and (stage / PROGRAM).is_file():
+            return load_program(stage / PROGRAM) if read_manifest(stage).digest == read.sha256 else None
+    return None
 
 
 def _tools(artifact: Path, named: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from datk.depth.io_spec import Contract
 from datk.depth.runner import ImageU8
 from datk.errors import UsageError
-from datk.evaluate.divergence.locate import TOLERANCES, WEAKEST, Finding, Located, locate
+from datk.evaluate.divergence.locate import ROUNDED, TOLERANCES, WEAKEST, Finding, Located, locate
 from datk.evaluate.divergence.seen import Seen
 from datk.targets.base import Target
 from datk.targets.known_bad import Known, known_bad
@@ -81,24 +81,29 @@ def diagnose(
     *,
     tools: Mapping[str, str],
     program: tuple[GraphModule, torch.Tensor] | None = None,
+    quantised: GraphModule | None = None,
 ) -> Diagnosis:
     """Look for the first layer of a saved artifact that does not do what module does.
 
     module: the float deployment module it was made from, taking the target's input form. image: (h, w, 3) uint8 RGB of
     the bucket. tools: versions by distribution that built or run it. program: float_program's answer, where it was made
-    before. Raises UsageError for a target that cannot be looked into, TargetError and DataError as its tracer does.
+    before. quantised: the quantised program an int8 artifact was made from; beside it, a layer is suspected from half a
+    per cent on (beyond the rounding of its result), beside the float net from some eight. Raises UsageError for a
+    target that cannot be looked into, TargetError and DataError as its tracer does.
     """
     if target.tracer is None:
         raise UsageError(f"target '{target.name}' has no tracer: its artifacts cannot be looked into")
     trace: Trace = target.load(target.tracer)(artifact, contract)
     net, pixels = program or float_program(module, image, target.input_form)
+    if quantised is not None:
+        net = quantised
     expected = net(pixels).detach().numpy()
     sizes = {n.meta["val"].numel() for n in net.graph.nodes if hasattr(n.meta.get("val"), "numel")}
     wanted = [t for t in trace.tensors if int(np.prod(t.shape, dtype=np.int64)) in sizes or not t.shape]
     names, left_out = _affordable(wanted, trace.output_name)
     values = trace.run(image, names)
     seen = Seen(trace.tensors, trace.input_name, values)
-    tolerance = TOLERANCES.get(contract.precision, WEAKEST)
+    tolerance = TOLERANCES.get(contract.precision, WEAKEST) if quantised is None else ROUNDED
     found = locate(net, pixels, seen, output=trace.output_name, tolerance=tolerance)
     if left_out and found.findings:
         seen = _closer(trace, image, seen, found.findings[0], left_out)

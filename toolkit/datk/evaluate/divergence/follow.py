@@ -35,6 +35,8 @@ CLEARLY = 0.25
 """A layer's activation is the better match when it errs by less than this share of what the layer itself does."""
 
 
+ROUNDINGS = ("quantize_", "dequantize_")
+"""How the names of what rounds begin: their integers are not looked for, and they are never to blame."""
 LAYERS = frozenset(("linear", "conv2d", "conv_transpose2d"))
 
 
@@ -45,7 +47,14 @@ class Tolerance:
     layer: float
     """Of a linear or convolution."""
     other: float
-    """Of anything else; no layer is suspected below it either."""
+    """Of anything else."""
+    least: float | None = None
+    """No layer is suspected below it; None: below `other`."""
+
+    @property
+    def suspect(self) -> float:
+        """See `least`."""
+        return self.other if self.least is None else self.least
 
     def of(self, op: str) -> float:
         return self.layer if op in LAYERS else self.other
@@ -151,7 +160,7 @@ class _Follower:
                 self._sources[node.name] = frozenset((frozenset((next(iter(self._seen.order)),)),))
             elif node.op == "get_attr":
                 self._values[node.name] = _attribute(self._program, str(node.target))
-            elif node.op == "call_function":
+            elif node.op in ("call_function", "call_module"):  # a module: SmoothQuant's factors in a quantised program
                 self._values[node.name] = _run(node, self._values)
                 self._settle(node, tuple(n.name for n in node.all_input_nodes if n.name in self._sources))
             elif node.op == "output":
@@ -222,8 +231,13 @@ def _run(node: Node, values: Mapping[str, Any]) -> Any:
     def resolved(argument: Any) -> Any:
         return values[argument.name] if isinstance(argument, FxNode) else argument
 
-    assert callable(node.target)
-    return node.target(*map_aggregate(node.args, resolved), **map_aggregate(node.kwargs, resolved))
+    compute = node.target
+    if node.op == "call_module":
+        owner = node.graph.owning_module
+        assert owner is not None
+        compute = owner.get_submodule(str(node.target))
+    assert callable(compute)
+    return compute(*map_aggregate(node.args, resolved), **map_aggregate(node.kwargs, resolved))
 
 
 def _attribute(program: GraphModule, name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from datk.evaluate.divergence.follow import ACTIVATIONS, MOVES, Followed, Step, Tolerance, follow
+from datk.evaluate.divergence.follow import ACTIVATIONS, MOVES, ROUNDINGS, Followed, Step, Tolerance, follow
 from datk.evaluate.divergence.seen import Match, Seen
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ PERMUTING = frozenset(("transpose", "permute", "t"))
 
 
 TOLERANCES = {"fp32": Tolerance(layer=1e-3, other=1e-3), "fp16": Tolerance(layer=5e-3, other=5e-3)}
+ROUNDED = Tolerance(layer=0.05, other=0.05, least=5e-3)
+"""int8 beside the quantised program it was made from: the same roundings, but for ties and kernels one step off."""
 WEAKEST = Tolerance(layer=0.2, other=0.08)
-"""int8 and weaker: layers are rounded, and what lies between them hardly."""
+"""int8 and weaker beside the float net: layers are rounded, and what lies between them hardly."""
 
 
 class Finding(BaseModel):
@@ -113,22 +115,40 @@ def locate(program: GraphModule, image: Tensor, seen: Seen, *, output: str, tole
 def _first_suspect(followed: Followed, tolerance: Tolerance, named: set[str]) -> tuple[Step, Step] | None:
     """(step to blame, step at which it showed) of the first problem in the net's order."""
     for step in followed.steps.values():
-        if step.node in named:
+        if step.node in named or step.op.startswith(ROUNDINGS):
             continue
         if step.match is not None:
             usual = usual_error(followed, step) or 0.0
-            if step.match.error > max(tolerance.other, MANY_TIMES * usual):
+            least = tolerance.other if step.op in MOVES else tolerance.suspect  # a file may round before or behind one
+            if _beyond(step, followed) > max(least, MANY_TIMES * usual):
                 return _blame_fused(followed, step), step
-        elif step.node in followed.lost and not any(name in followed.lost for name in step.inputs):
+        elif step.node in followed.lost and not any(s.node in followed.lost for s in _fed_by(step, followed)):
             return _blame_moved(followed, step), step
     return None
 
 
+def _beyond(step: Step, followed: Followed) -> float:
+    """A matched step's error without what its own rounding explains and those of unmatched steps it was computed by."""
+    assert step.match is not None
+    roundings, queue, passed = 1, list(step.inputs), set()
+    while queue:
+        name = queue.pop()
+        before = followed.steps.get(name)
+        if before is None or name in passed or (before.match is not None and not before.op.startswith(ROUNDINGS)):
+            continue
+        passed.add(name)
+        roundings += before.op.startswith("quantize_")
+        queue += before.inputs
+    return step.match.beyond(roundings)
+
+
 def usual_error(followed: Followed, step: Step) -> float | None:
-    """Median own error of the other matched steps of the same operation; of all when there is no other."""
-    others = [s.match.error for s in followed.synced if s.op == step.op and s is not step and s.match is not None]
-    if not others:
-        others = [s.match.error for s in followed.synced if s is not step and s.match is not None]
+    """Median own error of the other matched steps of the same operation; of all when there is no other.
+
+    Without what rounding to a tensor's integers explains.
+    """
+    alike = [s for s in followed.synced if s.op == step.op and s is not step]
+    others = [_beyond(s, followed) for s in alike or [s for s in followed.synced if s is not step]]
     return float(np.median(others)) if others else None
 
 
@@ -161,6 +181,18 @@ def _blame_moved(followed: Followed, step: Step) -> Step:
     return step
 
 
+def _fed_by(step: Step, followed: Followed) -> list[Step]:
+    """The steps it reads; behind a quantisation what was quantised."""
+    found, queue = [], list(step.inputs)
+    while queue:
+        before = followed.steps.get(queue.pop(0))
+        if before is not None and before.op.startswith(ROUNDINGS):
+            queue += before.inputs
+        elif before is not None:
+            found.append(before)
+    return found
+
+
 def _wrong_move(
     run: Callable[..., Followed], taken: dict[str, Match], step: Step, followed: Followed, tolerance: Tolerance
 ) -> tuple[Step, Match, Followed] | None:
@@ -169,15 +201,14 @@ def _wrong_move(
     A move whose values are there in another layout only may be done by the file or not. When the layer agrees once it
     is fed what stands there in the move's place, the move is wrong and not the layer.
     """
-    for name in step.inputs:
-        move = followed.steps.get(name)
-        if step.op in MOVES or move is None or move.op not in MOVES or move.match is None or move.match.layout == ():
+    for move in _fed_by(step, followed):
+        if step.op in MOVES or move.op not in MOVES or move.match is None or move.match.layout == ():
             continue
         wrong = [m for m in run(taken, move.node).stand_ins if m.error > tolerance.other]
         as_it_is, moved = [m for m in wrong if m.layout == ()], [m for m in wrong if m.layout != ()]
         for option in as_it_is[:MOST_TRIED] + moved[:MOST_TRIED]:
             after = run({**taken, move.node: option})
-            if after.steps[step.node].match is not None and len(after.lost) < len(followed.lost):
+            if step.node not in after.lost and len(after.lost) < len(followed.lost):
                 return move, option, after
     return None
 

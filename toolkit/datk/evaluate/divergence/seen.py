@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ from datk.targets.trace import TracedTensor
 SAME = 1.5
 """Among copies of one value the earliest is taken; copies differ in error by less than this factor."""
 TINY = 1e-7
+ROUNDING = 1.5
+"""A kernel may be off by this many times what rounding to its result's integers costs; ties and fixed-point sums."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,14 @@ class Match:
     layout: Layout
     error: float
     """Relative: |stored - expected| / |expected|, L2 over all values."""
+    rounding: float = 0.0
+    """The part of it that rounding to the tensor's integers alone would cause, in the mean."""
     twins: frozenset[str] = frozenset()
     """Every tensor that holds it as well as this one: what follows may have been computed from any of them."""
+
+    def beyond(self, roundings: int) -> float:
+        """The error that so many roundings to such steps, independent of each other, do not explain."""
+        return math.sqrt(max(0.0, self.error**2 - roundings * (ROUNDING * self.rounding) ** 2))
 
     @property
     def group(self) -> frozenset[str]:
@@ -103,9 +112,10 @@ class Seen:
     def errors(self, name: str, wanted: NDArray[np.float32], size: float) -> Iterator[Match]:
         """How well a tensor holds wanted (of L2 norm size) in each possible layout."""
         stored = self.values[name]
+        rounding = self.tensors[name].step * math.sqrt(stored.size / 12) / size if name in self.tensors else 0.0
         for layout in layouts(stored.shape, wanted.shape):
             error = float(np.linalg.norm((as_wanted(stored, layout, wanted.shape) - wanted).ravel())) / size
-            yield Match(name, layout, error)
+            yield Match(name, layout, error, rounding)
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
