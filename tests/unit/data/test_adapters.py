@@ -82,6 +82,23 @@ def test_kitti_selection_and_unpacked_nyu_are_read_too(tmp_path: Path) -> None:
     assert sample.depth_m is not None and float(sample.depth_m.max()) == 1.5 and sample.scene == "bathroom"
 
 
+def test_the_raw_nyu_scenes_are_read_by_the_list_that_in_domain_training_uses(tmp_path: Path) -> None:
+    """Lines as in BTS' list: picture, depth, focal length; the folder holds more than the list."""
+    sync = tmp_path / "sync" / "living_room_0042a"
+    for number in (1, 45):
+        save_picture(sync / f"rgb_{number:05d}.jpg")
+        save_png16(sync / f"sync_depth_{number:05d}.png", np.full((24, 32), 1000 + number))
+    listing = tmp_path / "nyudepthv2_train_files_with_gt.txt"
+    room = "/living_room_0042a"
+    listing.write_text(f"{room}/rgb_00045.jpg {room}/sync_depth_00045.png 518.8579\n")
+    found = open_dataset("nyuv2", tmp_path / "sync", listing=listing)
+    assert len(found) == 1 and len(open_dataset("nyuv2", tmp_path / "sync", "train")) == 2
+    depth_m = found.read(0).depth_m
+    assert depth_m is not None and float(depth_m.max()) == pytest.approx(1.045)
+    with pytest.raises(DataError, match="lies further down, in sync"):
+        open_dataset("nyuv2", tmp_path)
+
+
 def test_eth3d_depth_of_the_undistorted_photograph_is_refused(tmp_path: Path) -> None:
     WRITERS["eth3d"].write(tmp_path)
     save_picture(tmp_path / "courtyard/images/dslr_images/DSC_0286.JPG", height=26, width=35)

@@ -114,6 +114,14 @@ LAYOUTS = (
         scene="{scene}",
         split="{split}",
     ),
+    Layout(
+        image="{scene}/rgb_{frame}.jpg",
+        depth="{scene}/sync_depth_{frame}.png",
+        fields={"scene": r"[a-z_]+_\d{4}[a-z]?", "frame": r"\d+"},
+        scene="{scene}",
+        split="train",
+        note="sync/: the raw training scenes, as BTS and ZoeDepth learn from",
+    ),
 )
 
 ADAPTER = Adapter(
@@ -140,6 +148,7 @@ ADAPTER = Adapter(
         "MATLAB stores columns first: every array comes transposed",
         "splits.mat counts from 1",
         "pictures have a white frame; the Eigen crop [45:471, 41:601] belongs to the metric",
+        "official_splits/train holds 795 pictures; the 24,231 of in-domain training are a list of sync/",
         "a sync_depth PNG does not say which of the two fields it was made from",
     ),
 )
