@@ -88,7 +88,7 @@ def built(precision: str, out: Path) -> BuildResult:
 def test_saved_package_predicts_what_torch_predicts(precision: str, median: float, tmp_path: Path) -> None:
     result = built(precision, tmp_path)
     assert {name: c["detail"] for name, c in result.checks.items() if c["status"] != "passed"} == {}
-    assert [p.name for p in tmp_path.iterdir()] == [result.artifact.name]
+    assert {p.name for p in tmp_path.iterdir()} == {result.artifact.name, *(p.name for p in result.extra_files)}
     runner = TARGET.open(result.artifact, result.contract)
     found = [np.corrcoef(runner.predict(p).ravel(), expected(p).ravel())[0, 1] for p in photos()]
     assert np.median(found) >= median

@@ -51,7 +51,13 @@ def label_photos(net: DepthAnything, photos: list[Path], out: Path, section: Pse
     listing = out.with_suffix(".txt")
     listing.write_text("".join(f"{p}\n" for p in photos))
     teacher = NetTeacher(
-        net, source="test", licence="MIT", input_size=section.input_size, short_side=section.short_side, device="cpu"
+        net,
+        source="test",
+        licence="MIT",
+        input_size=section.input_size,
+        short_side=section.short_side,
+        device="cpu",
+        precision="fp32",
     )
     label_images(teacher, open_images(f"list:{listing}"), out, section)
 

@@ -11,6 +11,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datk.models.full_precision import in_float32
 from datk.models.presets import PATCH, Preset
 
 Grid = tuple[int, int]
@@ -110,7 +111,7 @@ class DptHead(nn.Module):
         x = s.refinenet1(x, l1, (8 * h, 8 * w))
         x = s.output_conv1(x)  # (B, F/2, 8h, 8w)
         x = self.upsample(x, (PATCH * h, PATCH * w))
-        return cast(Tensor, s.output_conv2(x)).squeeze(1)  # (B, 14h, 14w)
+        return in_float32(s.output_conv2, x).squeeze(1)  # (B, 14h, 14w)
 
     def upsample(self, x: Tensor, size: Grid) -> Tensor:
         """(B, C, h, w) -> (B, C, *size), bilinear, corners aligned."""

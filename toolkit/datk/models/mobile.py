@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datk.errors import EnvironmentLacks
+from datk.models.full_precision import in_float32
 from datk.models.presets import PATCH, Preset
 
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -125,7 +126,7 @@ class MobileHead(nn.Module):
             x = upsample(x, (maps[level].shape[2], maps[level].shape[3])) + self.lateral[level](maps[level])
             x = self.refine[level](x)
         x = self.tail(upsample(x, (height // 2, width // 2)))  # (B, TAIL, H/2, W/2); H and W are even
-        x = self.scratch.output_conv2(x)
+        x = in_float32(self.scratch.output_conv2, x)
         return upsample(x, (height, width)).squeeze(1)
 
 

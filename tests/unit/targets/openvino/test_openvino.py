@@ -134,7 +134,8 @@ def test_runs_as_torch_does(net, precision, request):
         for image in pictures()[:2]:
             expected = net(torch.from_numpy(image[None]))[0].numpy()
             off = np.abs(runner.predict(image) - expected).max() / np.ptp(expected)
-            assert off < (1e-4 if precision == "fp32" else 0.1)
+            as_stored = precision == "fp32" and opened is open_artifact  # an app's may compute in bfloat16
+            assert off < (1e-4 if as_stored else 0.1)
         runner.close()
         with pytest.raises(TargetError, match="is closed"):
             runner.predict(pictures()[0])

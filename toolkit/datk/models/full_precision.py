@@ -1,0 +1,16 @@
+"""Keep a net's last layers in float32 where the rest is computed in bfloat16."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+def in_float32(layers: nn.Module, x: Tensor) -> Tensor:
+    """layers(x), outside autocast: a map computed in bfloat16 has 256 steps an octave, seen as terraces in a label."""
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return cast(Tensor, layers(x.float()))
+    return cast(Tensor, layers(x))
