@@ -39,6 +39,9 @@ NETS = ("vits", "student")
 BUCKET = (224, 392)
 """449 tokens: where peaked attention is reported."""
 CALIBRATED = 12
+REPORTED_BELOW, REPORTED_MASS = 0.91, (0.17, 0.33)
+"""Of Depth Anything V2 Small at 449 tokens: the part of the softmax weights below one 8-bit step, and their mass. The
+net here has one screw for both; a student that was trained on another machine meets them within about two points."""
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -72,11 +75,20 @@ def test_naive_int8_fails_the_gate(toy):
 @pytest.mark.slow  # test_targets.py holds the same artifacts to the same net; here each would be built once more
 @pytest.mark.parametrize("name", QUANTISED)
 def test_int8_as_shipped_passes_it(built, toy, name):
+    runnable(available()[name])
     made = built(name, "int8")
     runner = made.target.open(made.result.artifact, made.result.contract)
     found = [r(runner.predict(image), toy.depth(image)) for image in toy.images]
     runner.close()
     assert passes(found), found
+
+
+def runnable(target: Target) -> None:
+    """Skip where its files cannot be made or run: an engine of TensorRT-RTX needs a GPU."""
+    if missing := target.missing():
+        pytest.skip(f"target {target.name}: SDK not installed here: {', '.join(missing)}")
+    if reason := target.cannot_run():
+        pytest.skip(f"target {target.name}: {reason}")
 
 
 @cache
@@ -134,7 +146,8 @@ def test_full_size_net_is_as_hard_as_reported(which):
     largest, shape = largest_residual(stressed(which), images), attention_shape(stressed(which), images)
     print(f"\n{which}: max|x| {max(largest):.0f}, {shape}")
     assert sum(value >= LARGEST for value in largest) == 2
-    assert shape.below_step >= 0.89 and 0.16 <= shape.mass_below_step <= 0.33, shape
+    assert abs(shape.below_step - REPORTED_BELOW) <= 0.025, shape
+    assert REPORTED_MASS[0] - 0.02 <= shape.mass_below_step <= REPORTED_MASS[1], shape
 
 
 @pytest.mark.slow
@@ -167,8 +180,7 @@ def test_naive_int8_of_the_student_fails_as_a_file_too_and_its_own_check_says_wh
 def test_full_size_net_passes_as_shipped(which, name, tmp_path):
     """What is judged is the file, run by ONNX Runtime, LiteRT or the Core ML evaluator."""
     target = available()[name]
-    if missing := target.missing():
-        pytest.skip(f"target {name}: SDK not installed here: {', '.join(missing)}")
+    runnable(target)
     program, result = exported(which, target, target.load(target.scheme)(), tmp_path)
     assert {n: c["detail"] for n, c in result.checks.items() if c["status"] == "failed"} == {}
     found = as_file(which, target, result, "as shipped")
