@@ -19,9 +19,9 @@ def open_artifact(
 ) -> OnnxRunner:
     """A runner for an .onnx file. Raises TargetError when it cannot be loaded or is not what contract says.
 
-    purpose "judge": Q/DQ pairs are computed as written, in float, because integer kernels on x86 CPUs
-    without VNNI saturate at 16 bits and would blame the artifact for the machine. "latency": ONNX
-    Runtime's default optimisation, integer kernels included. threads: at most 2 intra-op threads.
+    purpose "judge": Q/DQ pairs are computed as written, in float, so that every machine judges
+    alike (docs/adr/0011). "latency": ONNX Runtime's default optimisation, integer kernels included. threads: at most
+    2 intra-op threads.
     """
     return OnnxRunner(artifact, contract, fuse_qdq=purpose == "latency", threads=min(threads, MAX_THREADS))
 
@@ -56,8 +56,11 @@ class OnnxRunner:
         self._session = None
 
 
-def open_session(artifact: Path, *, fuse_qdq: bool, threads: int, profile: str | None = None) -> Any:
-    """An InferenceSession. profile: prefix of the file its profiler writes. Raises TargetError."""
+def open_session(
+    artifact: Path, *, fuse_qdq: bool, threads: int, profile: str | None = None, optimised: Path | None = None
+) -> Any:
+    """An InferenceSession. profile: prefix of the file its profiler writes. optimised: where the graph that runs is
+    written to. Raises TargetError."""
     import onnxruntime as ort
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,
@@ -70,9 +73,12 @@ def open_session(artifact: Path, *, fuse_qdq: bool, threads: int, profile: str |
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # else its threads slow who is timed next
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     if not fuse_qdq:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not artifact.is_file():
