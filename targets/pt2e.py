@@ -155,10 +155,10 @@ class QuantScheme:
     """How an activation's range follows from its calibration images. minmax: the extremes over all of them. default:
     NNCF's own choice (extremes of symmetric and unsigned ones, means of extremes else, which cut up to 15 % of an
     attention output: docs/quantisation.md). histogram: the range with the least squared rounding error."""
-    halve_first_convolutions: bool = False
-    """NNCF's overflow fix: weights of the first quantised convolutions after the input, in this net the head's
-    projections, use half of int8's range, so that kernels which add pairs of products in 16 bits (x86 without VNNI)
-    do not saturate there."""
+    halved_weights: Literal["none", "first", "all"] = "none"
+    """NNCF's overflow fix: these weights use half of int8's range, so that kernels which add pairs of products in 16
+    bits (x86 without VNNI) cannot saturate. first: of the first quantised convolutions after the input, in this net
+    the head's projections."""
 
 
 def weighted_nodes(program: GraphModule) -> list[Node]:

@@ -12,9 +12,12 @@ from datk.targets.base import BuildRequest, BuildResult
 from datk.targets.chatter import sdk_chatter_off
 from datk.targets.onnx import weights
 from datk.targets.onnx.artifact import save_checked, stamp
-from datk.targets.onnx.export import onnx_model
+from datk.targets.onnx.export import onnx_model, with_types
+from datk.targets.onnx.graph import drop_unused
 from datk.targets.onnx.half import half_precision, half_tensors
 from datk.targets.onnx.int8 import check_int8
+from datk.targets.onnx.integer_bias import int32_biases
+from datk.targets.onnx.integer_kernels import NAME, check_kernels
 from datk.targets.onnx.scheme import scheme
 from datk.targets.onnx.weights import check_weights, int8_weights
 from datk.targets.pt2e import QuantScheme
@@ -35,6 +38,9 @@ def build(request: BuildRequest) -> BuildResult:
         model = int8_weights(model)
         checks[weights.NAME] = check_weights(model)
     if request.precision == "int8":
+        if int32_biases(model.graph):
+            drop_unused(model.graph)
+            model = with_types(model)
         expected = expected_int8_layers(request, request.scheme or scheme())
         checks[int8_record.NAME] = check_int8(model, expected, symmetric=False, program=request.module)
     contract = contract_for(
@@ -46,6 +52,8 @@ def build(request: BuildRequest) -> BuildResult:
     stamp(model, contract, request.metadata)
     path = request.out / "model.onnx"
     save_checked(model, path)
+    if request.precision == "int8":
+        checks[NAME] = check_kernels(path, checks[int8_record.NAME]["int8_ops"])
     return BuildResult(artifact=path, contract=contract, checks=checks)
 
 

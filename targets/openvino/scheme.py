@@ -15,5 +15,5 @@ def scheme() -> QuantScheme:
         fold_quantize=True,
         smooth_quant=True,
         bias_correction="fast",
-        halve_first_convolutions=True,  # for x86 without VNNI
+        halved_weights="first",  # for x86 without VNNI
     )

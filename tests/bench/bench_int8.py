@@ -1,4 +1,4 @@
-"""LiteRT int8 of ViT-S against its own fp32 on this machine's CPU: time in turn, and size.
+"""int8 of ViT-S in LiteRT and in ONNX Runtime, each against its own fp32 on this machine's CPU: time in turn, and size.
 
 What int8 costs in accuracy is measured at every export; here it is enough that the layers are int8, so few photographs
 calibrate. Random weights: no kernel's time depends on them.
@@ -31,6 +31,7 @@ from tests.conformance.conftest import lively
 SIZES: tuple[tuple[Size, int], ...] = (((252, 252), 30), ((518, 518), 12))
 """(height, width), timed rounds."""
 CALIBRATED, WARMUP = 4, 3
+TARGETS = ("tflite", "onnx")
 
 
 def built(
@@ -49,9 +50,8 @@ def built(
     return result
 
 
-def pair(size: Size, photos: list[ImageU8], folder: Path) -> list[tuple[Runner, int]]:
+def pair(target: Target, size: Size, photos: list[ImageU8], folder: Path) -> list[tuple[Runner, int]]:
     """Runner and bytes of fp32 and of int8."""
-    target = get("tflite")
     torch.manual_seed(0)
     module = deployment_module(lively(DepthAnything("small")), size, target.input_form)
     assert target.scheme is not None
@@ -59,22 +59,26 @@ def pair(size: Size, photos: list[ImageU8], folder: Path) -> list[tuple[Runner, 
     program = quantize_module(module, photos, scheme, input_form=target.input_form, input_size=size, seed=0)
     found = []
     for precision, what in (("fp32", module), ("int8", program)):
-        result = built(target, what, module, precision, size, folder / f"{precision}-{size[0]}")
+        result = built(target, what, module, precision, size, folder / f"{target.name}-{precision}-{size[0]}")
         found.append((target.open_for_latency(result.artifact, result.contract), result.artifact.stat().st_size))
     return found
 
 
 def run() -> list[dict[str, Any]]:
-    """Two rows a size; ratio: int8's time and size in fp32's."""
-    if missing := get("tflite").missing():
-        return [_row(f"LiteRT int8: not measured, {', '.join(missing)} not installed", None, "", 0, "", None)]
+    """Two rows a target and size; ratio: int8's time and size in fp32's."""
+    return [row for name in TARGETS for row in of_target(get(name))]
+
+
+def of_target(target: Target) -> list[dict[str, Any]]:
+    if missing := target.missing():
+        return [_row(f"{target.name} int8: not measured, {', '.join(missing)} not installed", None, "", 0, "", None)]
     cpu = torch.cpu.get_capabilities()
     has = [name for name in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm") if cpu.get(name)]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for size, rounds in SIZES:
             photos = [bucket_image(read_image(p.path), size) for p in builtin_photos("calibration")[:CALIBRATED]]
-            (fp32, fp32_bytes), (int8, int8_bytes) = pair(size, photos, Path(folder))
+            (fp32, fp32_bytes), (int8, int8_bytes) = pair(target, size, photos, Path(folder))
             calls = [partial(runner.predict, np.ascontiguousarray(photos[0])) for runner in (fp32, int8)]
             theirs, ours = (median(t) for t in interleaved_times(calls, warmup=WARMUP, runs=rounds, settle=True))
             what = (

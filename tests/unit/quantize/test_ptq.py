@@ -88,14 +88,16 @@ def test_int8_weights_keep_the_layers_names(toy, images):
     assert layer_names(quantised) == layer_names(export_program(toy(), input_tensor(images[0], "nhwc_uint8")).module())
 
 
-def test_convolutions_use_the_whole_range_of_int8_unless_the_scheme_halves_the_first_ones(toy, images):
-    def largest(chosen):
-        stored = dict(quantise(toy, images, chosen).named_buffers())
-        return int(stored["net.output_conv1.weight"].abs().max())
+def test_weights_use_the_whole_range_of_int8_unless_the_scheme_halves_it(toy, images):
+    def largest(halved):
+        stored = dict(quantise(toy, images, replace(scheme(), halved_weights=halved)).named_buffers())
+        return [int(stored[f"net.{name}.weight"].abs().max()) for name in ("output_conv1", "blocks.1.fc1")]
 
-    assert largest(scheme()) >= 127
-    assert largest(replace(scheme(), halve_first_convolutions=True)) <= 64
-    assert largest(scheme()) >= 127  # nothing of the one before is left in NNCF
+    assert min(largest("none")) >= 127
+    convolution, linear = largest("first")
+    assert convolution <= 64 and linear >= 127
+    assert max(largest("all")) <= 64
+    assert min(largest("none")) >= 127  # nothing of the one before is left in NNCF
 
 
 def test_naive_int8_breaks_what_the_scheme_keeps(toy, images):

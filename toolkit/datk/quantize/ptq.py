@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ def export_program(module: nn.Module, example: torch.Tensor) -> torch.export.Exp
 
 def _nncf(program: GraphModule, passes: _Passes, scheme: QuantScheme, *, count: int) -> GraphModule:
     """NNCF's algorithms as the scheme sets them, in place of `program`'s float layers."""
-    with sdk_chatter_off(), torch.no_grad(), _overflow_fix(scheme.halve_first_convolutions):
+    with sdk_chatter_off(), torch.no_grad(), _overflow_fix(scheme.halved_weights):
         import nncf
         from nncf.experimental.torch.fx import quantize_pt2e
         from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
@@ -114,17 +114,22 @@ def _nncf(program: GraphModule, passes: _Passes, scheme: QuantScheme, *, count: 
 
 
 @contextmanager
-def _overflow_fix(wanted: bool) -> Iterator[None]:
-    """Let NNCF halve the weights' range of the first convolutions, or not.
+def _overflow_fix(halved: Literal["none", "first", "all"]) -> Iterator[None]:
+    """Let NNCF halve the range of these weights.
 
-    It does by default, nncf.quantize has a setting for it, and quantize_pt2e none: hence the default is what is set.
+    It does of the first convolutions by default, nncf.quantize has a setting for it, and quantize_pt2e none: hence the
+    default is what is set.
     """
     from nncf.quantization.advanced_parameters import OverflowFix
     from nncf.quantization.algorithms.min_max.algorithm import MODE_BASED_DEFAULTS
 
     defaults = MODE_BASED_DEFAULTS[None]
     before = defaults.overflow_fix
-    defaults.overflow_fix = OverflowFix.FIRST_LAYER if wanted else OverflowFix.DISABLE
+    defaults.overflow_fix = {
+        "none": OverflowFix.DISABLE,
+        "first": OverflowFix.FIRST_LAYER,
+        "all": OverflowFix.ENABLE,
+    }[halved]
     try:
         yield
     finally:
